@@ -1,0 +1,3 @@
+//! Command line of exeat.
+
+fn main() {}

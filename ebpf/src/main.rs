@@ -1,0 +1,3 @@
+//! Kernel programs.
+
+fn main() {}

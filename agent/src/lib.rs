@@ -1,1 +1,4 @@
-//! The node agent of exeat.
+//! The node agent of exeat: compiles the registry into kernel tables and keeps them true.
+
+pub mod datapath;
+pub mod policy;

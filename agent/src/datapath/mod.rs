@@ -1,0 +1,90 @@
+//! What the agent asks of the kernel side. Only `app` and `reconcile` name it.
+
+use std::{path::PathBuf, time::Duration};
+
+use exeat_common::abi::{CounterKey, CounterValue};
+
+use crate::policy::image::{Image, MapOp};
+
+/// The kernel side, or a stand-in that runs the same decision in memory.
+pub trait Datapath: Send {
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// The tables as they are, for a new agent to start from.
+    fn dump(&mut self) -> Result<Image, Self::Error>;
+
+    /// Applies the operations in order and stops at the first that fails. Raises the generation
+    /// once at the end, so that established flows are judged again.
+    fn apply(&mut self, operations: &[MapOp]) -> Result<(), Self::Error>;
+
+    /// Makes the attachments exactly these: takes over pinned links, attaches what is missing,
+    /// detaches what is no longer wanted. One failure does not stop the others.
+    fn attach(&mut self, wanted: &[Attachment]) -> Vec<Attached<Self::Error>>;
+
+    /// Per-CPU counters summed.
+    fn counters(&mut self) -> Result<Vec<(CounterKey, CounterValue)>, Self::Error>;
+
+    /// Removes expired facts and idle flows, and corrects the quotas.
+    fn collect_garbage(&mut self) -> Result<Collected, Self::Error>;
+
+    /// Fill of every table.
+    fn usage(&mut self) -> Result<Vec<MapUsage>, Self::Error>;
+
+    /// The loaded programs with what the kernel measured.
+    fn programs(&mut self) -> Result<Vec<ProgramUsage>, Self::Error>;
+}
+
+/// A place where enforcement hooks in.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Attachment {
+    /// The four socket programs on a cgroup directory.
+    Socket { cgroup: PathBuf },
+    /// Both wire programs on the host side of a veth.
+    Wire { interface: String, ifindex: u32 },
+}
+
+/// The outcome for one attachment.
+#[derive(Debug)]
+pub struct Attached<E> {
+    pub attachment: Attachment,
+    pub result: Result<Takeover, E>,
+}
+
+/// How an attachment came to be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Takeover {
+    /// It was attached now.
+    Fresh,
+    /// A pinned link of an earlier agent was given the new program.
+    Updated,
+    /// It already was as wanted.
+    Kept,
+}
+
+/// What garbage collection found.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Collected {
+    pub facts_live: u64,
+    pub facts_removed: u64,
+    pub flows_live: u64,
+    pub flows_removed: u64,
+}
+
+/// Fill of one table.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MapUsage {
+    pub map: &'static str,
+    pub entries: u64,
+    pub capacity: u64,
+}
+
+/// One loaded program.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ProgramUsage {
+    pub program: &'static str,
+    pub id: u32,
+    pub verified_instructions: Option<u32>,
+    /// Needs `kernel.bpf_stats_enabled`; zero otherwise.
+    pub runs: u64,
+    pub run_time: Duration,
+}

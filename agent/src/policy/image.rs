@@ -1,0 +1,65 @@
+//! The kernel's rule tables as one value, and the operations that change it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use exeat_common::{
+    abi::{NameValue, ResolverKey, RuleKey, RuleValue, Settings, Workload},
+    address::Address,
+    id::{PolicyId, SubjectId},
+};
+
+/// Everything the compiler writes, keyed as in the kernel. The compiler makes the wanted one, the
+/// datapath dumps the installed one, and [`super::diff`] finds the way between them.
+///
+/// `settings.generation` is the datapath's own: it counts applied changes and is not compared.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Image {
+    pub settings: Option<Settings>,
+    pub resolvers: BTreeSet<ResolverKey>,
+    pub names: BTreeMap<WireName, NameValue>,
+    pub prefixes: BTreeMap<Prefix, SubjectId>,
+    pub rules: BTreeMap<RuleKey, RuleValue>,
+    /// By cgroup id.
+    pub by_cgroup: BTreeMap<u64, Workload>,
+    /// By index of the host side of the veth.
+    pub by_ifindex: BTreeMap<u32, Workload>,
+}
+
+/// A lower-case domain name in wire form, with length bytes and the root byte, left-aligned.
+/// At most 255 bytes (RFC 1035 §2.3.4).
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct WireName(pub(crate) Vec<u8>);
+
+impl WireName {
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A prefix of one policy.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Prefix {
+    pub policy: PolicyId,
+    /// Masked address.
+    pub address: Address,
+    /// Length in bits of the 16-byte form: 96 + n for IPv4.
+    pub bits: u8,
+}
+
+/// One change of one entry. Setting replaces.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum MapOp {
+    RemoveName(WireName),
+    RemovePrefix(Prefix),
+    RemoveResolver(ResolverKey),
+    RemoveRule(RuleKey),
+    RemoveWorkloadByCgroup(u64),
+    RemoveWorkloadByIfindex(u32),
+    SetName(WireName, NameValue),
+    SetPrefix(Prefix, SubjectId),
+    SetResolver(ResolverKey),
+    SetRule(RuleKey, RuleValue),
+    SetSettings(Settings),
+    SetWorkloadByCgroup(u64, Workload),
+    SetWorkloadByIfindex(u32, Workload),
+}

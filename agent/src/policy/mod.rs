@@ -1,0 +1,3 @@
+//! From the registry to kernel tables: pure functions on values.
+
+pub mod image;

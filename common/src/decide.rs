@@ -1,0 +1,240 @@
+//! The decision: the only function of the project that makes a verdict about a flow.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::{
+    abi::{
+        Fact, FactKey, NameKeyLong, NameValue, RuleKey, RuleValue, action, mode, setting_flag,
+        workload_flag,
+    },
+    address::Address,
+    flow::{Flow, protocol},
+    id::{PolicyId, SubjectId, WorkloadId},
+    limits::FACT_SLOTS,
+    reason::{Reason, Verdict},
+};
+
+/// The tables a decision reads: maps in the kernel, plain collections in tests.
+pub trait Tables {
+    /// Longest prefix of `policy` that holds `address`.
+    fn prefix(&self, policy: PolicyId, address: Address) -> Option<SubjectId>;
+    /// What `workload` was told about `address`: packed [`Fact`]s.
+    fn facts(&self, key: &FactKey) -> Option<&[AtomicU64; FACT_SLOTS]>;
+    fn rule(&self, key: &RuleKey) -> Option<RuleValue>;
+    fn is_resolver(&self, address: Address, port: u16) -> bool;
+    /// Looks up a right-aligned wire name of `length` bytes.
+    fn name(&self, key: &NameKeyLong, length: usize) -> Option<NameValue>;
+    /// [`setting_flag`] bits.
+    fn setting_flags(&self) -> u32;
+    /// Labels of the longest wildcard suffix.
+    fn deepest_wildcard_labels(&self) -> u32;
+    /// Seconds of the monotonic clock.
+    fn now(&self) -> u32;
+}
+
+/// A verdict, why, and what it rests on.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[must_use]
+pub struct Decision {
+    pub verdict: Verdict,
+    pub reason: Reason,
+    /// The prefix or pattern that matched, or [`SubjectId::NONE`].
+    pub subject: SubjectId,
+    /// Where a redirect goes.
+    pub target: u32,
+}
+
+impl Decision {
+    #[inline(always)]
+    pub const fn allow(reason: Reason) -> Self {
+        Self {
+            verdict: Verdict::Allow,
+            reason,
+            subject: SubjectId::NONE,
+            target: 0,
+        }
+    }
+
+    #[inline(always)]
+    pub const fn deny(reason: Reason) -> Self {
+        Self {
+            verdict: Verdict::Deny,
+            reason,
+            subject: SubjectId::NONE,
+            target: 0,
+        }
+    }
+
+    #[inline(always)]
+    const fn about(self, subject: SubjectId) -> Self {
+        Self { subject, ..self }
+    }
+}
+
+/// Judges one flow. The first step that decides wins:
+///
+/// 1. unknown workload → deny; loopback or exempt → allow
+/// 2. DNS to a trusted resolver → allow, for the DNS path to look at; an address inside the
+///    cluster under `scope: external` → allow
+/// 3. the most specific of: longest prefix (an exact address is the longest), exact learned name,
+///    longest learned wildcard. It must have a rule for this port and protocol; if the names of
+///    one address disagree, a redirect beats a direct rule
+/// 4. the action of that rule; what cannot be enforced → deny with its reason
+/// 5. nothing matched → deny; under ALLOW_ANY allow, and count what would have been denied
+#[inline(always)]
+pub fn decide<T: Tables>(flow: &Flow<'_>, tables: &T) -> Decision {
+    // Step 1.
+    let Some(workload) = flow.workload else {
+        return Decision::deny(Reason::UnknownWorkload);
+    };
+    if flow.destination.is_loopback() {
+        return Decision::allow(Reason::Loopback);
+    }
+    if workload.flags & workload_flag::EXEMPT != 0 {
+        return Decision::allow(Reason::Exempt);
+    }
+
+    // Step 2.
+    if matches!(flow.protocol, protocol::UDP | protocol::TCP)
+        && tables.is_resolver(flow.destination, flow.port)
+    {
+        return Decision::allow(Reason::TrustedResolver);
+    }
+    if is_cluster_internal(flow.destination, tables) {
+        return Decision::allow(Reason::ClusterInternal);
+    }
+
+    // Steps 3 and 4.
+    let by_prefix = match tables.prefix(workload.policy, flow.destination) {
+        Some(subject) => match tables.rule(&rule_key(workload.policy, subject, flow)) {
+            Some(rule) => return act(subject, rule),
+            None => Decision::deny(Reason::PortNotDeclared).about(subject),
+        },
+        None => Decision::deny(Reason::NotRegistered),
+    };
+    let by_name = decide_by_name(workload.id, workload.policy, flow, tables);
+    if by_name.verdict != Verdict::Deny || !is_absence(by_name.reason) {
+        return by_name;
+    }
+
+    // Step 5.
+    if workload.mode == mode::ALLOW_ANY {
+        return Decision::allow(Reason::AllowAny);
+    }
+    if matches!(by_name.reason, Reason::NotRegistered) {
+        by_prefix
+    } else {
+        by_name
+    }
+}
+
+/// Whether `address` lies inside the cluster and is therefore left alone.
+#[inline(always)]
+pub fn is_cluster_internal<T: Tables>(address: Address, tables: &T) -> bool {
+    tables.setting_flags() & setting_flag::SCOPE_EXTERNAL != 0
+        && tables.prefix(PolicyId::INTERNAL, address).is_some()
+}
+
+/// Whether a rule still allows what it allowed when an established flow began. Facts play no part:
+/// an answer that expired ends no connection, a rule that is gone does.
+#[inline(always)]
+pub fn is_still_allowed<T: Tables>(flow: &Flow<'_>, subject: SubjectId, tables: &T) -> bool {
+    let Some(workload) = flow.workload else {
+        return false;
+    };
+    match tables.rule(&rule_key(workload.policy, subject, flow)) {
+        Some(rule) => rule.action == action::ALLOW,
+        None => false,
+    }
+}
+
+/// The key of the rule that governs `flow`. Echo has no port: it needs the grant alone.
+#[inline(always)]
+fn rule_key(policy: PolicyId, subject: SubjectId, flow: &Flow<'_>) -> RuleKey {
+    match flow.protocol {
+        protocol::ICMP | protocol::ICMPV6 => RuleKey::grant(policy, subject),
+        other => RuleKey::new(policy, subject, flow.port, other),
+    }
+}
+
+/// Step 3 for learned names: the best rule among the live facts about the address.
+#[inline(always)]
+fn decide_by_name<T: Tables>(
+    workload: WorkloadId,
+    policy: PolicyId,
+    flow: &Flow<'_>,
+    tables: &T,
+) -> Decision {
+    let Some(slots) = tables.facts(&FactKey {
+        workload,
+        address: flow.destination,
+    }) else {
+        return Decision::deny(Reason::NotRegistered);
+    };
+    let now = tables.now();
+    let mut best = Decision::deny(Reason::NotRegistered);
+    let mut ranked = false;
+    for slot in slots {
+        let fact = Fact::unpack(slot.load(Ordering::Relaxed));
+        if !fact.pattern.is_some() {
+            continue;
+        }
+        if fact.expiry < now {
+            if matches!(best.reason, Reason::NotRegistered) {
+                best = Decision::deny(Reason::NameExpired).about(fact.pattern);
+            }
+            continue;
+        }
+        let Some(rule) = tables.rule(&rule_key(policy, fact.pattern, flow)) else {
+            if !ranked {
+                best = Decision::deny(Reason::PortNotDeclared).about(fact.pattern);
+            }
+            continue;
+        };
+        let candidate = act(fact.pattern, rule);
+        let redirects = candidate.verdict == Verdict::Redirect;
+        let best_redirects = best.verdict == Verdict::Redirect;
+        if !ranked
+            || (redirects && !best_redirects)
+            || (redirects == best_redirects && candidate.subject > best.subject)
+        {
+            best = candidate;
+            ranked = true;
+        }
+    }
+    best
+}
+
+/// Step 4.
+#[inline(always)]
+fn act(subject: SubjectId, rule: RuleValue) -> Decision {
+    match rule.action {
+        action::ALLOW => Decision::allow(Reason::Registered).about(subject),
+        action::REDIRECT => Decision {
+            verdict: Verdict::Redirect,
+            reason: Reason::Registered,
+            subject,
+            target: rule.target,
+        },
+        _ => Decision::deny(denial_of(rule)).about(subject),
+    }
+}
+
+/// The reason a deny rule carries; a number that is not known here is still a denial.
+#[inline(always)]
+fn denial_of(rule: RuleValue) -> Reason {
+    if rule.reason == Reason::NoUpstream as u8 {
+        Reason::NoUpstream
+    } else {
+        Reason::Unsupported
+    }
+}
+
+/// Whether a denial means that nothing matched, so that step 5 applies.
+#[inline(always)]
+fn is_absence(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NotRegistered | Reason::PortNotDeclared | Reason::NameExpired
+    )
+}

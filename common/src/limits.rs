@@ -1,0 +1,107 @@
+//! Names, sizes and the version of everything that lives in bpffs: one constant each.
+
+/// Version of the map layouts; names the pin directory, so two layouts never mix.
+///
+/// Raise it with every change of a key, a value or an event in [`crate::abi`].
+pub const ABI_VERSION: u32 = 1;
+
+/// Map and program names as they appear in bpffs.
+pub mod map {
+    pub const WORKLOADS_BY_CGROUP: &str = "WORKLOADS_BY_CGROUP";
+    pub const WORKLOADS_BY_IFINDEX: &str = "WORKLOADS_BY_IFINDEX";
+    pub const NAMES_SHORT: &str = "NAMES_SHORT";
+    pub const NAMES_LONG: &str = "NAMES_LONG";
+    pub const PREFIXES: &str = "PREFIXES";
+    pub const RULES: &str = "RULES";
+    pub const RESOLVERS: &str = "RESOLVERS";
+    pub const FACTS: &str = "FACTS";
+    pub const QUERIES: &str = "QUERIES";
+    pub const FLOWS: &str = "FLOWS";
+    pub const QUOTA: &str = "QUOTA";
+    pub const COUNTERS: &str = "COUNTERS";
+    pub const EVENTS: &str = "EVENTS";
+    pub const SETTINGS: &str = "SETTINGS";
+
+    /// Every pinned map.
+    pub const ALL: [&str; 14] = [
+        WORKLOADS_BY_CGROUP,
+        WORKLOADS_BY_IFINDEX,
+        NAMES_SHORT,
+        NAMES_LONG,
+        PREFIXES,
+        RULES,
+        RESOLVERS,
+        FACTS,
+        QUERIES,
+        FLOWS,
+        QUOTA,
+        COUNTERS,
+        EVENTS,
+        SETTINGS,
+    ];
+}
+
+/// Program names, which are also the names of their functions in the kernel object.
+pub mod program {
+    pub const CONNECT4: &str = "exeat_connect4";
+    pub const CONNECT6: &str = "exeat_connect6";
+    pub const SENDMSG4: &str = "exeat_sendmsg4";
+    pub const SENDMSG6: &str = "exeat_sendmsg6";
+    pub const FROM_POD: &str = "exeat_from_pod";
+    pub const TO_POD: &str = "exeat_to_pod";
+}
+
+pub const WORKLOADS_ENTRIES: usize = 1024;
+pub const NAMES_SHORT_ENTRIES: usize = 65_536;
+pub const NAMES_LONG_ENTRIES: usize = 4_096;
+pub const PREFIXES_ENTRIES: usize = 65_536;
+pub const RULES_ENTRIES: usize = 262_144;
+pub const RESOLVERS_ENTRIES: usize = 64;
+pub const FACTS_ENTRIES: usize = 131_072;
+pub const QUERIES_ENTRIES: usize = 32_768;
+pub const FLOWS_ENTRIES: usize = 131_072;
+pub const COUNTERS_ENTRIES: usize = 16_384;
+pub const EVENTS_BYTES: usize = 1 << 20;
+
+/// Facts one workload may hold at a time; the next address it learns is refused and counted.
+pub const FACTS_PER_WORKLOAD: u32 = 4_096;
+/// Names remembered for one (workload, address) pair.
+pub const FACT_SLOTS: usize = 8;
+/// Source addresses a workload may be bound to.
+pub const WORKLOAD_ADDRESSES: usize = 4;
+/// Depths at which workload cgroups may sit below the root of the cgroup2 tree.
+pub const CGROUP_DEPTHS: usize = 4;
+
+/// Longest domain name on the wire, with its length bytes and the root byte (RFC 1035 §2.3.4).
+pub const NAME_BYTES: usize = 255;
+/// Names up to this many wire bytes live in the table with the short key.
+pub const NAME_SHORT_BYTES: usize = 64;
+/// Size of a buffer or key that holds any name; a power of two, so an index can be masked.
+pub const NAME_BUFFER_BYTES: usize = 256;
+
+/// Bytes of a frame that are loaded to find its addresses and ports: Ethernet 14, IPv4 with all
+/// options 60 or IPv6 40 with extension headers, TCP 20.
+pub const HEADER_BYTES: usize = 256;
+/// Largest DNS message the kernel reads; larger ones are dropped and counted.
+pub const MESSAGE_BYTES: usize = 4_096;
+/// Largest answer that is copied to user space; larger ones are learned, not copied.
+pub const MESSAGE_COPY_BYTES: usize = 1_232;
+/// UDP payload a client may announce by EDNS; larger values are lowered to this, so that answers
+/// fit one packet (DNS flag day 2020).
+pub const EDNS_BYTES: u16 = 1_232;
+
+/// Steps of the answer walk: one a label or a record.
+pub const ANSWER_STEPS: usize = 256;
+/// IPv6 extension headers that are followed; a longer chain is refused.
+pub const EXTENSION_HEADERS: usize = 4;
+
+/// Seconds after which a flow entry without packets is collected.
+pub const FLOW_IDLE_TCP_SECONDS: u32 = 24 * 3600;
+/// As above, once a FIN or RST was seen.
+pub const FLOW_IDLE_CLOSING_SECONDS: u32 = 60;
+/// As above, for UDP and ICMP.
+pub const FLOW_IDLE_DATAGRAM_SECONDS: u32 = 180;
+/// Seconds for which a query is remembered.
+pub const QUERY_SECONDS: u32 = 15;
+/// Denial events one workload may emit a second; the rest is only counted.
+pub const EVENTS_PER_SECOND: u32 = 200;

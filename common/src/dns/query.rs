@@ -25,7 +25,7 @@ pub struct Question {
     /// where its payload is undefined, LLVM spills a register the verifier knows to be dead.
     pub edns_size_at: usize,
     /// The announced payload size, in bytes.
-    pub edns_size: u16,
+    pub edns_size: usize,
 }
 
 /// What to do with a query.
@@ -101,6 +101,7 @@ pub fn read_question<V: Veil>(
     }
     // With and without EDNS the verifier shall see one path from here on.
     let edns_size_at = veil.veil(edns_size_at);
+    let edns_size = veil.veil(usize::from(edns_size));
     Ok(Question {
         transaction: header.transaction,
         flags: header.flags,
@@ -155,7 +156,7 @@ pub fn ask<M: Memory>(
     if memory.set_query(&key, &value).is_err() {
         return Asked::Drop(Reason::TableFull);
     }
-    let clamp_at = if question.edns_size > EDNS_BYTES { question.edns_size_at } else { 0 };
+    let clamp_at = if question.edns_size > usize::from(EDNS_BYTES) { question.edns_size_at } else { 0 };
     Asked::Pass { reason, clamp_at }
 }
 

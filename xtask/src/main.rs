@@ -1,6 +1,8 @@
 //! The developer's verbs: parses `cargo xtask VERB` and calls the verb's file. CI calls the same verbs.
 #![forbid(unsafe_code)]
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 mod build;
@@ -45,8 +47,25 @@ enum Verb {
     Tidy,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Args::parse().verb {
+fn main() -> ExitCode {
+    let verb = Args::parse().verb;
+    match run(verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not by returning it from `main`: where RUST_BACKTRACE is set, that buries the text
+            // in a stack trace.
+            eprintln!("\nerror: {error}");
+            error
+                .chain()
+                .skip(1)
+                .for_each(|cause| eprintln!("because: {cause}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> anyhow::Result<()> {
+    match verb {
         Verb::Setup => setup::ensure(setup::Scope::Everything),
         Verb::BuildEbpf(options) => build_ebpf::build(&options),
         Verb::Build(options) => build::build(&options),

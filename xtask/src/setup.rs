@@ -39,23 +39,11 @@ const COMPILER: [Part; 2] = [
 ];
 
 /// Needed to build `bpf-linker`, so only where there is none.
-const LINKER: [Part; 3] = [
-    Part {
-        package: "llvm-22-dev",
-        purpose: "the LLVM that bpf-linker is built with",
-        present: || Path::new(LLVM_PREFIX).join("bin/llvm-config").exists(),
-    },
-    Part {
-        package: "libzstd-dev",
-        purpose: "compression for that LLVM",
-        present: || Path::new("/usr/include/zstd.h").exists(),
-    },
-    Part {
-        package: "zlib1g-dev",
-        purpose: "compression for that LLVM",
-        present: || Path::new("/usr/include/zlib.h").exists(),
-    },
-];
+const LINKER: [Part; 1] = [Part {
+    package: "llvm-22-dev",
+    purpose: "the LLVM that bpf-linker is built with",
+    present: || Path::new(LLVM_PREFIX).join("bin/llvm-config").exists(),
+}];
 
 const TESTS: [Part; 6] = [
     Part {
@@ -143,9 +131,12 @@ pub(crate) fn ensure(scope: Scope) -> Result<()> {
     missing.print();
     if !missing.parts.is_empty() {
         if !run::is_root() || run::find_program("apt-get").is_none() {
-            bail!("{}", by_hand(&missing));
+            bail!(
+                "packages are installed only as root, with apt-get\n{}",
+                by_hand(&missing)
+            );
         }
-        install_packages(&missing.packages())?;
+        install_packages(&missing)?;
     }
     if missing.linker {
         install_linker()?;
@@ -166,8 +157,7 @@ pub(crate) fn ensure(scope: Scope) -> Result<()> {
 fn by_hand(missing: &Missing) -> String {
     let packages = missing.packages().join(" ");
     let mut text = format!(
-        "packages are installed only as root, with apt-get.\n\
-         On Debian or Ubuntu:\n   \
+        "On Debian or Ubuntu:\n   \
             sudo apt-get update\n   \
             sudo apt-get install --no-install-recommends {packages}\n   \
             cargo xtask setup\n\
@@ -193,7 +183,7 @@ fn apt_get() -> Command {
     command
 }
 
-fn install_packages(packages: &[&str]) -> Result<()> {
+fn install_packages(missing: &Missing) -> Result<()> {
     let update = run::logged(
         "apt-get update",
         "setup-apt-update",
@@ -204,11 +194,12 @@ fn install_packages(packages: &[&str]) -> Result<()> {
             "  one of this machine's package sources is broken, going on without it: {error:#}"
         );
     }
+    let packages = missing.packages();
     // rustc-web conflicts with other packaged Rusts: never remove somebody's toolchain for ours.
     let mut install = apt_get();
     install
         .args(["install", "--yes", "--no-install-recommends", "--no-remove"])
-        .args(packages);
+        .args(&packages);
     run::logged(
         &format!("installing {}", packages.join(", ")),
         "setup-apt-install",
@@ -216,9 +207,8 @@ fn install_packages(packages: &[&str]) -> Result<()> {
     )
     .with_context(|| {
         format!(
-            "cannot install packages (is the network up, and does this release have them? \
-                 the kernel programs can also be built with a nightly:\n{}\n)",
-            toolchain::NIGHTLY_COMMANDS
+            "cannot install packages (is the network up, and does this release have them?)\n{}",
+            by_hand(missing)
         )
     })
 }
@@ -245,6 +235,8 @@ fn install_linker() -> Result<()> {
         .arg("--root")
         .arg(run::target("tools"))
         .env("CARGO_TARGET_DIR", &build)
+        // Its release profile carries debug info that nobody here reads.
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
         .env("LLVM_PREFIX", LLVM_PREFIX)
         .env("RUSTFLAGS", format!("-L {LLVM_PREFIX}/lib"));
     // The compiler beside the cargo that runs us; what `PATH` offers may be another one.

@@ -45,21 +45,16 @@ const LINKER: [Part; 1] = [Part {
     present: || Path::new(LLVM_PREFIX).join("bin/llvm-config").exists(),
 }];
 
-const TESTS: [Part; 6] = [
+const TESTS: [Part; 5] = [
     Part {
         package: "iproute2",
-        purpose: "`ip` and `tc`: namespaces, veth pairs and what hangs on them",
-        present: || run::find_program("ip").is_some() && run::find_program("tc").is_some(),
-    },
-    Part {
-        package: "util-linux",
-        purpose: "`nsenter`: starts a program inside a test's namespace",
-        present: || run::find_program("nsenter").is_some(),
+        purpose: "`ip`: namespaces, veth pairs, addresses and routes",
+        present: || run::find_program("ip").is_some(),
     },
     Part {
         package: "procps",
-        purpose: "`ps`: shows what a test left running",
-        present: || run::find_program("ps").is_some(),
+        purpose: "`kill`: ends a program as an operator would",
+        present: || run::find_program("kill").is_some(),
     },
     Part {
         package: "curl",
@@ -256,7 +251,7 @@ mod tests {
     #[test]
     fn commands_by_hand_name_each_package_and_the_nightly_only_where_it_helps() {
         let tests_only = Missing {
-            parts: vec![&TESTS[3], &TESTS[5]],
+            parts: vec![&TESTS[2], &TESTS[4]],
             linker: false,
         };
         let text = by_hand(&tests_only);

@@ -17,9 +17,12 @@ pub(crate) struct Package {
     pub(crate) dependencies: Vec<String>,
 }
 
-/// Reads all packages that the workspace resolves to, on every platform.
+/// Reads all packages that the workspace resolves to on Linux, the only system it is for.
 pub(crate) fn packages() -> Result<Vec<Package>> {
-    let json = run::output(run::cargo().args(["metadata", "--format-version", "1", "--locked"]))?;
+    let mut cargo = run::cargo();
+    cargo.args(["metadata", "--format-version", "1", "--locked"]);
+    cargo.args(["--filter-platform", "x86_64-unknown-linux-gnu"]);
+    let json = run::output(&mut cargo)?;
     parse(&json).context("cannot understand the output of cargo metadata")
 }
 

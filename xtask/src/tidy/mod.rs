@@ -24,11 +24,13 @@ pub(crate) fn tidy() -> Result<()> {
     for file in &files {
         complaints.extend(sources::check(file));
     }
-    complaints.extend(sources::check_exceptions(&files));
     complaints.extend(docs::check(&files, run::root()));
     complaints.extend(arrows::check(&packages));
     complaints.extend(licences::check(&packages));
-    for note in sources::notes(&files) {
+    for note in sources::notes(&files)
+        .into_iter()
+        .chain(licences::notes(&packages))
+    {
         println!("tidy: note: {note}");
     }
     if !complaints.is_empty() {

@@ -5,7 +5,7 @@ use clap::Args;
 
 use crate::{build_ebpf, run, setup};
 
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct Options {
     /// Build the agent without optimisation, and the kernel programs with their debug lines
     #[arg(long)]
@@ -15,6 +15,11 @@ pub(crate) struct Options {
 /// Sets up what building needs, then builds both halves.
 pub(crate) fn build(options: &Options) -> Result<()> {
     setup::ensure(setup::Scope::Build)?;
+    compile(options)
+}
+
+/// Builds both halves where everything is set up.
+pub(crate) fn compile(options: &Options) -> Result<()> {
     build_ebpf::build(&build_ebpf::Options {
         debug_log: options.debug,
     })?;

@@ -24,7 +24,7 @@ pub(crate) fn demo(options: &Options) -> Result<()> {
         );
     }
     setup::ensure(setup::Scope::Everything)?;
-    build::build(&build::Options { debug: false })?;
+    build::compile(&build::Options::default())?;
     run::run(run::cargo().args(["build", "--release", "--package", "exeat-tests", "--bins"]))?;
     let program = run::target("release/exeat-demo");
     let error = Command::new(&program)

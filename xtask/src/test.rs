@@ -33,7 +33,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     if !options.unit {
         stages.run("build", "cargo xtask build", || {
             setup::ensure(setup::Scope::Everything)?;
-            build::build(&build::Options { debug: false })?;
+            build::compile(&build::Options::default())?;
             Ok("ok".to_owned())
         })?;
     }
@@ -55,7 +55,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     }
     stages.print();
     if passed == 0 {
-        bail!("no test matched: a run without a test shows nothing");
+        bail!("no test has this in its name, so nothing was shown");
     }
     Ok(())
 }
@@ -91,6 +91,9 @@ fn counted(
     let status = child.wait().context("cannot wait for cargo test")?;
     if !status.success() {
         bail!("cargo test failed ({status})");
+    }
+    if count == 0 && options.filter.is_none() {
+        bail!("no test ran: the tests of this stage are missing");
     }
     *passed += count;
     Ok(format!("{count} passed"))

@@ -9,7 +9,7 @@ use crate::{build, run, setup};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Arguments for the demo itself; `cargo xtask demo --help` is about this verb, `-- --help` about the demo
+    /// Arguments for the demo itself; `cargo xtask demo -- --help` lists them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }

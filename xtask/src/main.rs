@@ -1,7 +1,7 @@
 //! The developer's verbs: parses `cargo xtask VERB` and calls the verb's file. CI calls the same verbs.
 #![forbid(unsafe_code)]
 
-use std::process::ExitCode;
+use std::{iter, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -48,7 +48,9 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let verb = Args::parse().verb;
+    // Help texts then show what a person types.
+    let arguments = std::env::args_os().skip(1);
+    let Args { verb } = Args::parse_from(iter::once("cargo xtask".into()).chain(arguments));
     match run(verb) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -85,7 +85,9 @@ impl Missing {
         let absent = |part: &&'static Part| !(part.present)();
         let mut missing = Self::default();
         if toolchain::find().is_err() {
-            missing.parts.extend(COMPILER.iter().filter(absent));
+            if !toolchain::has_fitting_nightly() {
+                missing.parts.extend(COMPILER.iter().filter(absent));
+            }
             missing.linker = Linker::find().is_none();
             if missing.linker {
                 missing.parts.extend(LINKER.iter().filter(absent));

@@ -81,6 +81,22 @@ pub(crate) const NIGHTLY_COMMANDS: &str = "   \
    if `rustc +nightly -vV` names a newer LLVM, take that one and the feature of its number)";
 
 fn nightly(linker: Option<&Linker>) -> Result<Toolchain> {
+    let sysroot = nightly_sysroot()?;
+    let linker = Linker::fit(linker, &sysroot.join("bin/rustc"))?;
+    Ok(Toolchain {
+        compiler: Compiler::Nightly { sysroot },
+        linker,
+    })
+}
+
+/// Whether a nightly is there that lacks nothing but the linker which setup builds.
+pub(crate) fn has_fitting_nightly() -> bool {
+    let own = Linker::own();
+    nightly_sysroot()
+        .is_ok_and(|sysroot| Linker::fit(Some(&own), &sysroot.join("bin/rustc")).is_ok())
+}
+
+fn nightly_sysroot() -> Result<PathBuf> {
     let mut rustup = run::isolated("rustup");
     rustup
         .args(["run", "nightly", "rustc", "--print", "sysroot"])
@@ -92,11 +108,7 @@ fn nightly(linker: Option<&Linker>) -> Result<Toolchain> {
     if !sysroot.join("lib/rustlib/src/rust/library/core").is_dir() {
         anyhow::bail!("the nightly at {} has no rust-src", sysroot.display());
     }
-    let linker = Linker::fit(linker, &sysroot.join("bin/rustc"))?;
-    Ok(Toolchain {
-        compiler: Compiler::Nightly { sysroot },
-        linker,
-    })
+    Ok(sysroot)
 }
 
 fn prebuilt(linker: Option<&Linker>) -> Result<Toolchain> {
@@ -152,18 +164,22 @@ pub(crate) struct Linker {
 impl Linker {
     /// Our own build first, for its LLVM is known; else whatever `PATH` offers.
     pub(crate) fn find() -> Option<Self> {
-        let own = Self {
-            path: own_linker(),
-            llvm_major: Some(LLVM_MAJOR),
-        };
         let foreign = run::find_program("bpf-linker").map(|path| Self {
             path,
             llvm_major: None,
         });
-        [Some(own), foreign]
+        [Some(Self::own()), foreign]
             .into_iter()
             .flatten()
             .find(Self::starts)
+    }
+
+    fn own() -> Self {
+        // In the project, so that the user's home stays as it is.
+        Self {
+            path: run::target("tools/bin/bpf-linker"),
+            llvm_major: Some(LLVM_MAJOR),
+        }
     }
 
     /// A linker whose LLVM library was removed is a file, but no linker.
@@ -185,11 +201,6 @@ impl Linker {
         }
         Ok(linker.path.clone())
     }
-}
-
-/// Where setup installs `bpf-linker`: in the project, so that the user's home stays as it is.
-pub(crate) fn own_linker() -> PathBuf {
-    run::target("tools/bin/bpf-linker")
 }
 
 /// A line `name: value` of `rustc -vV`.

@@ -1,9 +1,9 @@
 //! Test support of exeat: a node, its pods and an internet made of network namespaces,
 //! the servers that live there, and drivers for the real agent and for clients in a pod.
 
-// pub mod agent;
+pub mod agent;
 pub mod cgroup;
-// pub mod flows;
+pub mod flows;
 pub mod netns;
 pub mod node;
 pub mod pod_client;
@@ -12,3 +12,4 @@ pub mod run;
 pub mod servers;
 pub mod tap;
 pub mod wait;
+pub mod world;

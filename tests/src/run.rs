@@ -37,8 +37,14 @@ impl RunGuard {
         fs::create_dir(&run.dir).with_context(|| format!("make {}", run.dir.display()))?;
         let bpffs = run.bpffs();
         fs::create_dir(&bpffs).with_context(|| format!("make {}", bpffs.display()))?;
-        mount(Some("bpf"), &bpffs, Some("bpf"), MsFlags::empty(), None::<&str>)
-            .with_context(|| format!("mount a bpffs on {} (needs root)", bpffs.display()))?;
+        mount(
+            Some("bpf"),
+            &bpffs,
+            Some("bpf"),
+            MsFlags::empty(),
+            None::<&str>,
+        )
+        .with_context(|| format!("mount a bpffs on {} (needs root)", bpffs.display()))?;
         fs::create_dir(&run.cgroup).with_context(|| format!("make {}", run.cgroup.display()))?;
         Ok(run)
     }
@@ -88,7 +94,9 @@ fn wipe(chosen: impl Fn(u32) -> bool) {
     let cgroups = cgroup::mount_point().unwrap_or_default();
     for folder in [Path::new("/run/netns"), &cgroups, &std::env::temp_dir()] {
         for name in names(folder) {
-            let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+            let pid = name
+                .strip_prefix(PREFIX)
+                .and_then(|rest| rest.split('-').next());
             if pid.and_then(|pid| pid.parse().ok()).is_some_and(&chosen) {
                 remove(&name);
             }
@@ -155,6 +163,7 @@ fn clean_up_on_signals() {
             });
             eprintln!("exeat-tests: interrupted, cleaning up");
             wipe(|pid| pid == std::process::id());
+            #[expect(clippy::disallowed_methods, reason = "the guards' work was just done")]
             std::process::exit(128 + signal_number);
         });
         is_ready.recv().expect("the signal thread started");
@@ -162,6 +171,11 @@ fn clean_up_on_signals() {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
 }

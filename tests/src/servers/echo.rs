@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
 
 use super::{Arrivals, ServerThread};
 use crate::netns::NetNs;
@@ -20,15 +21,19 @@ impl EchoServer {
         let arrivals = Arrivals::default();
         let (counted, addresses) = (arrivals.clone(), addresses.to_vec());
         let thread = ServerThread::start(netns, "echo", move || async move {
+            let mut tasks = JoinSet::new();
             for address in addresses {
                 let socket = UdpSocket::bind(address)
                     .await
                     .with_context(|| format!("bind UDP {address}"))?;
-                tokio::spawn(echo(socket, address, counted.clone()));
+                tasks.spawn(echo(socket, address, counted.clone()));
             }
-            Ok(())
+            Ok(tasks)
         })?;
-        Ok(Self { arrivals, _thread: thread })
+        Ok(Self {
+            arrivals,
+            _thread: thread,
+        })
     }
 
     pub fn arrivals(&self) -> &Arrivals {
@@ -40,7 +45,9 @@ async fn echo(socket: UdpSocket, local: SocketAddr, arrivals: Arrivals) {
     let mut datagram = [0; 2048];
     loop {
         // An ICMP error of an earlier answer shows up here; the next datagram may be fine.
-        let Ok((length, peer)) = socket.recv_from(&mut datagram).await else { continue };
+        let Ok((length, peer)) = socket.recv_from(&mut datagram).await else {
+            continue;
+        };
         arrivals.add(local);
         if let Err(error) = socket.send_to(&datagram[..length], peer).await {
             eprintln!("exeat-tests: echo from {local} to {peer}: {error}");

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -36,6 +37,7 @@ impl HttpServer {
         let (counted, plain, tls) = (arrivals.clone(), plain.to_vec(), tls.to_vec());
         let thread = ServerThread::start(netns, "http", move || async move {
             let acceptor = acceptor()?;
+            let mut tasks = JoinSet::new();
             for (port, acceptor) in plain
                 .into_iter()
                 .map(|port| (port, None))
@@ -44,11 +46,14 @@ impl HttpServer {
                 let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
                     .await
                     .with_context(|| format!("listen on TCP port {port}"))?;
-                tokio::spawn(listen(listener, acceptor, counted.clone()));
+                tasks.spawn(listen(listener, acceptor, counted.clone()));
             }
-            Ok(())
+            Ok(tasks)
         })?;
-        Ok(Self { arrivals, _thread: thread })
+        Ok(Self {
+            arrivals,
+            _thread: thread,
+        })
     }
 
     pub fn arrivals(&self) -> &Arrivals {
@@ -57,14 +62,19 @@ impl HttpServer {
 }
 
 async fn listen(listener: TcpListener, acceptor: Option<TlsAcceptor>, arrivals: Arrivals) {
+    let mut connections = JoinSet::new();
     loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            // How a connection ended is what its client reports.
+            Some(_) = connections.join_next() => continue,
+        };
         // A connection reset before it is accepted is the client's affair.
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = accepted else { continue };
         if let Ok(local) = stream.local_addr() {
             arrivals.add(local);
         }
-        let acceptor = acceptor.clone();
-        tokio::spawn(timeout(SILENT_FOR, serve(stream, acceptor)));
+        connections.spawn(timeout(SILENT_FOR, serve(stream, acceptor.clone())));
     }
 }
 
@@ -84,9 +94,8 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Res
         }
     }
     let length = PAGE.len();
-    let reply = format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{PAGE}"
-    );
+    let reply =
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{PAGE}");
     stream.write_all(reply.as_bytes()).await?;
     stream.shutdown().await
 }

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 pub use dns::{DnsServer, Unknown};
 pub use echo::EchoServer;
@@ -32,8 +33,22 @@ impl Arrivals {
         counts.get(&address).copied().unwrap_or(0)
     }
 
+    /// What arrived at a port, whatever the address.
+    pub fn at_port(&self, port: u16) -> u64 {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts
+            .iter()
+            .filter(|(local, _)| local.port() == port)
+            .map(|(_, count)| count)
+            .sum()
+    }
+
     pub fn total(&self) -> u64 {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+        self.counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .sum()
     }
 
     fn add(&self, local: SocketAddr) {
@@ -56,12 +71,12 @@ struct ServerThread {
 }
 
 impl ServerThread {
-    /// Runs `set_up` inside `netns`. It binds its sockets and spawns its tasks; its error is
-    /// returned from here, so a server that exists is a server that listens.
+    /// Runs `set_up` inside `netns`. It binds its sockets and gives the tasks that serve them;
+    /// its error is returned from here, so a server that exists is a server that listens.
     fn start<S, F>(netns: &NetNs, name: &str, set_up: S) -> Result<Self>
     where
         S: FnOnce() -> F + Send + 'static,
-        F: Future<Output = Result<()>>,
+        F: Future<Output = Result<JoinSet<()>>>,
     {
         let (stop, stopped) = oneshot::channel();
         let (report, outcome) = mpsc::channel();
@@ -78,21 +93,32 @@ impl ServerThread {
                 Err(error) => return report.send(Err(error)).unwrap_or(()),
             };
             runtime.block_on(async {
-                let result = set_up().await;
-                let failed = result.is_err();
-                if report.send(result).is_err() || failed {
+                let (mut tasks, result) = match set_up().await {
+                    Ok(tasks) => (tasks, Ok(())),
+                    Err(error) => (JoinSet::new(), Err(error)),
+                };
+                // Without a starter that listens there is nobody to serve.
+                if report.send(result).is_err() {
                     return;
                 }
-                // Both a message and a dropped sender mean the end.
-                stopped.await.unwrap_or(());
+                tokio::select! {
+                    // Both a message and a dropped sender mean the end.
+                    _ = stopped => {}
+                    Some(Err(panic)) = tasks.join_next() => panic!("a server task: {panic}"),
+                }
             });
         };
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(serve)?;
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(serve)?;
         outcome
             .recv()
             .with_context(|| format!("server thread {name} ended while starting"))?
             .with_context(|| format!("start server {name}"))?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 }
 

@@ -51,7 +51,7 @@ enum Command {
     Udp {
         address: IpAddr,
         port: u16,
-        /// Calls connect() before sending; else sendto() names the destination.
+        /// Connects the socket before sending; else each datagram names its destination.
         #[arg(long)]
         connected: bool,
         #[arg(long, default_value_t = 1500)]
@@ -119,7 +119,15 @@ impl Kind {
 
 fn main() -> Result<()> {
     let output = match Args::parse().command {
-        Command::Resolve { name, server, kind, tcp, id, local_port, timeout_ms } => {
+        Command::Resolve {
+            name,
+            server,
+            kind,
+            tcp,
+            id,
+            local_port,
+            timeout_ms,
+        } => {
             let question = dns::Question {
                 name: &name,
                 kind: kind.record_type(),
@@ -131,16 +139,32 @@ fn main() -> Result<()> {
             };
             serde_json::to_string(&dns::resolve(&question)?)?
         }
-        Command::Connect { address, port, timeout_ms } => {
+        Command::Connect {
+            address,
+            port,
+            timeout_ms,
+        } => {
             let timeout = Duration::from_millis(timeout_ms);
             serde_json::to_string(&reach::connect(SocketAddr::new(address, port), timeout))?
         }
-        Command::Udp { address, port, connected, timeout_ms } => {
+        Command::Udp {
+            address,
+            port,
+            connected,
+            timeout_ms,
+        } => {
             let timeout = Duration::from_millis(timeout_ms);
             let destination = SocketAddr::new(address, port);
             serde_json::to_string(&reach::udp(destination, connected, timeout))?
         }
-        Command::ResolveConnect { suffix, port, server, first, count, kind } => {
+        Command::ResolveConnect {
+            suffix,
+            port,
+            server,
+            first,
+            count,
+            kind,
+        } => {
             let names = (first..first + count).map(|number| format!("n{number}.{suffix}"));
             serde_json::to_string(&load::first_connects(
                 names,
@@ -149,10 +173,20 @@ fn main() -> Result<()> {
                 port,
             )?)?
         }
-        Command::Load { allowed, denied, attempts, until } => {
-            serde_json::to_string(&load::load(&allowed, &denied, attempts, until.as_deref()))?
-        }
-        Command::Forge { from, to, id, name, answer, times } => {
+        Command::Load {
+            allowed,
+            denied,
+            attempts,
+            until,
+        } => serde_json::to_string(&load::load(&allowed, &denied, attempts, until.as_deref()))?,
+        Command::Forge {
+            from,
+            to,
+            id,
+            name,
+            answer,
+            times,
+        } => {
             forge::send(from, to, id, &name, answer, times)?;
             "{}".to_owned()
         }

@@ -1,7 +1,6 @@
 //! Drives the real agent: its configuration and registry folder, its process in the node's
 //! namespace, and what it says of itself.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
@@ -14,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::metrics::Metrics;
 use crate::netns::NetNs;
 use crate::node::{Node, RESOLVER_V4, RESOLVER_V6};
 use crate::wait;
@@ -299,56 +299,6 @@ impl Drop for Agent {
     }
 }
 
-/// Samples of one scrape.
-#[derive(Clone, Debug)]
-pub struct Metrics {
-    samples: Vec<(String, BTreeMap<String, String>, f64)>,
-}
-
-impl Metrics {
-    fn parse(text: &str) -> Result<Self> {
-        let samples = text
-            .lines()
-            .filter(|line| !line.starts_with('#') && !line.is_empty())
-            .map(|line| sample(line).with_context(|| format!("metrics line {line:?}")))
-            .collect::<Result<_>>()?;
-        Ok(Self { samples })
-    }
-
-    /// Sum over all samples of `name` which have these labels. No such sample is 0.
-    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let has = |found: &BTreeMap<String, String>| {
-            labels
-                .iter()
-                .all(|(key, value)| found.get(*key).is_some_and(|it| it == value))
-        };
-        let matching = self
-            .samples
-            .iter()
-            .filter(|(it, found, _)| it == name && has(found));
-        matching.map(|(_, _, value)| value).sum()
-    }
-
-    pub fn has(&self, name: &str) -> bool {
-        self.samples.iter().any(|(it, _, _)| it == name)
-    }
-}
-
-fn sample(line: &str) -> Option<(String, BTreeMap<String, String>, f64)> {
-    let (series, value) = line.rsplit_once(' ')?;
-    let value = value.parse().ok()?;
-    let Some((name, labels)) = series.split_once('{') else {
-        return Some((series.to_owned(), BTreeMap::new(), value));
-    };
-    let labels = labels
-        .strip_suffix('}')?
-        .split("\",")
-        .filter_map(|pair| pair.split_once("=\""))
-        .map(|(key, value)| (key.to_owned(), value.trim_end_matches('"').to_owned()))
-        .collect();
-    Some((name.to_owned(), labels, value))
-}
-
 /// HTTP/1.0, so that the end of the connection is the end of the page.
 fn fetch(server: SocketAddr, page: &str) -> Result<(u16, String)> {
     let timeout = Duration::from_secs(5);
@@ -381,28 +331,4 @@ fn binary() -> Result<PathBuf> {
         .map(|folder| folder.join("release/exeat"))
         .find(|path| path.exists())
         .context("the agent is not built (cargo xtask build), and EXEAT_BIN names none")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn metrics_with_and_without_labels() {
-        let text = "# HELP exeat_facts x\n# TYPE exeat_facts gauge\nexeat_facts 3\n\
-                    exeat_flows_total{layer=\"socket\",verdict=\"deny\"} 2\n\
-                    exeat_flows_total{layer=\"wire\",verdict=\"deny\"} 5\n# EOF\n";
-        let metrics = Metrics::parse(text).unwrap();
-        let is = |name, labels: &[(&str, &str)], value: f64| {
-            assert!(
-                (metrics.sum(name, labels) - value).abs() < 1e-9,
-                "{name} {labels:?}"
-            );
-        };
-        is("exeat_facts", &[], 3.0);
-        is("exeat_flows_total", &[("verdict", "deny")], 7.0);
-        is("exeat_flows_total", &[("layer", "wire")], 5.0);
-        assert!(!metrics.has("exeat_other"));
-        assert!(Metrics::parse("no number here").is_err());
-    }
 }

@@ -4,11 +4,14 @@
 pub mod agent;
 pub mod cgroup;
 pub mod flows;
+pub mod metrics;
 pub mod netns;
 pub mod node;
 pub mod pod_client;
 pub mod probe;
+pub mod registry;
 pub mod run;
+pub mod scene;
 pub mod servers;
 pub mod tap;
 pub mod wait;

@@ -161,9 +161,15 @@ impl Node {
     }
 }
 
-/// Runs `exeat-probe forge` in a pod.
-pub fn forge(pod: &Pod, args: &[&str]) -> Result<serde_json::Value> {
-    run_probe(pod.command(probe_binary()?)?, args)
+/// Runs `exeat-probe` in the pod's network namespace, but outside of its cgroup: the socket
+/// layer does not see it, only the wire layer does.
+pub fn probe_outside_cgroup<T: DeserializeOwned>(
+    node: &Node,
+    pod: &Pod,
+    args: &[&str],
+) -> Result<T> {
+    let cgroup = node.run().cgroup().join("outside");
+    run_probe(pod.netns.command(&probe_binary()?, &cgroup)?, args)
 }
 
 fn run_probe<T: DeserializeOwned>(mut command: Command, args: &[&str]) -> Result<T> {

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use exeat_tests::node::{Node, RESOLVER_V4, RESOLVER_V6, STRANGER_RESOLVER};
-use exeat_tests::pod_client::Kind;
+use exeat_tests::pod_client::{Kind, probe_outside_cgroup};
 use exeat_tests::servers::{DnsServer, EchoServer, HttpServer, PAGE, Unknown};
 use exeat_tests::tap::Tap;
 use exeat_tests::{run, wait};
@@ -106,6 +106,36 @@ fn pods_reach_each_other_without_an_agent() {
         assert!(reached.is_ok(), "{address}: {reached:?}");
     }
     assert_eq!(server.arrivals().total(), 2);
+}
+
+/// The other half of `a_forged_answer_from_another_pod_does_not_arrive` in `tests/dns.rs`.
+#[test]
+fn a_forged_answer_arrives_without_an_agent() {
+    let mut node = Node::new("forge").unwrap();
+    let web = node.pod("shop", "web").unwrap();
+    let ledger = node.pod("bank", "ledger").unwrap();
+    let victim = SocketAddr::new(web.v4.into(), 5000);
+    let listener = EchoServer::start(&web.netns, &[victim]).unwrap();
+    ledger
+        .netns
+        .ip(&format!("addr add {RESOLVER_V4}/32 dev lo\n"))
+        .unwrap();
+    let (from, to) = (
+        SocketAddr::new(RESOLVER_V4, 53).to_string(),
+        victim.to_string(),
+    );
+    let args = [
+        "forge", "--from", &from, "--to", &to, "--id", "7", "--times", "20",
+    ];
+    let about = ["--name", "www.example.com", "--answer", "203.0.113.66"];
+    let args = [&args[..], &about].concat();
+    let _: serde_json::Value = probe_outside_cgroup(&node, &ledger, &args).unwrap();
+    let arrived = || listener.arrivals().total() == 20;
+    assert!(
+        wait::holds(Duration::from_secs(5), arrived),
+        "{}",
+        listener.arrivals().total()
+    );
 }
 
 #[test]

@@ -22,12 +22,18 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn scene(test: &str) -> Scene {
+    let mut scene = prepare(test);
+    scene.start_agent().unwrap();
+    scene
+}
+
+fn prepare(test: &str) -> Scene {
     let entries = [
         Entry::new("shop", "www", "www.example.com").port(80, "HTTP"),
         Entry::new("shop", "partner", "partner.example.com").port(8080, "HTTP"),
         Entry::new("shop", "many", "*.many.example.com").port(80, "HTTP"),
     ];
-    let scene = Scene::start(test, &entries).unwrap();
+    let scene = Scene::prepare(test, &entries).unwrap();
     let dns = &scene.world.dns;
     dns.set(
         "www.example.com",
@@ -236,17 +242,18 @@ fn forged_answers_open_nothing(scene: &Scene, web: &Pod, from_port: u16, send: i
 
 #[test]
 fn an_answer_never_opens_an_internal_address() {
-    let scene = scene("rebinding");
+    let mut scene = prepare("rebinding");
+    let internal = "scope: all\nclusterCidrs: [10.9.0.0/24, \"fd00:9::/64\"]\n";
+    let config = scene.files.config_for(&scene.world.node);
+    scene
+        .files
+        .write_config(&format!("{internal}{config}"))
+        .unwrap();
+    scene.start_agent().unwrap();
     let (web, ledger, dns) = (&scene.world.web, &scene.world.ledger, &scene.world.dns);
     let inside = HttpServer::start(&ledger.netns, &[80], &[]).unwrap();
-    // The other pod, the node, the metadata service of a cloud.
-    let internal = [
-        "10.9.0.3",
-        "fd00:9::3",
-        "169.254.1.1",
-        "100.64.0.1",
-        "169.254.169.254",
-    ];
+    // The other pod, the node's side of the veth, the metadata service of a cloud.
+    let internal = ["10.9.0.3", "fd00:9::3", "169.254.1.1", "169.254.169.254"];
     for address in internal.map(ip) {
         dns.set("www.example.com", &[address], 60);
         let kind = if address.is_ipv4() {

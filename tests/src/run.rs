@@ -75,7 +75,7 @@ impl Drop for RunGuard {
     }
 }
 
-/// All that is left of runs on this machine, as names of namespaces, cgroups and folders.
+/// All there is of runs whose name begins with `run`, as paths of namespaces, cgroups and folders.
 pub fn leftovers(run: &str) -> Vec<String> {
     let cgroups = cgroup::mount_point().unwrap_or_default();
     [PathBuf::from("/run/netns"), cgroups, std::env::temp_dir()]
@@ -162,7 +162,14 @@ fn clean_up_on_signals() {
                 }
             });
             eprintln!("exeat-tests: interrupted, cleaning up");
-            wipe(|pid| pid == std::process::id());
+            let own = format!("{PREFIX}{}-", std::process::id());
+            // Other threads still run and may just be making things: look again.
+            for _ in 0..3 {
+                wipe(|pid| pid == std::process::id());
+                if leftovers(&own).is_empty() {
+                    break;
+                }
+            }
             #[expect(clippy::disallowed_methods, reason = "the guards' work was just done")]
             std::process::exit(128 + signal_number);
         });

@@ -101,7 +101,8 @@ impl Table {
 
     fn line(&self, mark: &str, colour: &str, [who, what, expected, got, reason]: [&str; 5]) {
         let (colour, plain) = (self.paint(colour), self.paint(PLAIN));
-        println!("{colour}{mark:<6}{plain} {who:<12} {what:<46} {expected:<9} {got:<34} {reason}");
+        let row = format!("{who:<12} {what:<44} {expected:<9} {got:<38} {reason}");
+        println!("{colour}{mark:<6}{plain} {}", row.trim_end());
     }
 
     fn paint<'a>(&self, colour: &'a str) -> &'a str {

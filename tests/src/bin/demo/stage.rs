@@ -136,7 +136,7 @@ impl Stage {
             as_expected: resolved.addresses.is_empty() && arrived == 0,
             reason: self.reason(pod, About::Address(server.ip(), server.port()), mark),
         };
-        let what = format!("{name} asked at {STRANGER_RESOLVER}, not trusted");
+        let what = format!("{name} at {STRANGER_RESOLVER}, untrusted");
         self.row(pod, &what, Expected::Refused, &outcome);
         Ok(())
     }

@@ -1,0 +1,8 @@
+//! The declared destinations: an immutable value of checked objects. No IO but in [`load`].
+
+pub mod load;
+pub mod report;
+
+/// Everything that is declared and valid.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {}

@@ -1,6 +1,10 @@
 //! The declared destinations: an immutable value of checked objects. No IO but in [`load`].
 
+pub mod cidr;
+pub mod export_to;
+pub mod host;
 pub mod load;
+pub mod port;
 pub mod report;
 
 /// Everything that is declared and valid.

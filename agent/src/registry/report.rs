@@ -163,7 +163,6 @@ codes! {
     // What works, with a caveat.
     FieldUnknown = Warning "W-FIELD-UNKNOWN";
     HostTldWildcard = Warning "W-HOST-TLD-WILDCARD";
-    MultiHostAddresses = Warning "W-MULTIHOST-ADDRESSES";
     TcpWithoutAddress = Warning "W-TCP-NO-ADDRESS";
     SelectorEmpty = Warning "W-SELECTOR-EMPTY";
     SelectorIgnored = Warning "W-SELECTOR-IGNORED";

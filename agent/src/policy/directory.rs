@@ -5,16 +5,22 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use exeat_common::id::{PolicyId, SubjectId, WorkloadId};
 
 use crate::{
-    registry::report::{Code, ObjectRef},
+    registry::{
+        Registry,
+        host::HostPattern,
+        report::{Code, ObjectRef},
+    },
     workloads::WorkloadKey,
 };
 
 /// Explains the identifiers of one compilation.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
-    subjects: BTreeMap<SubjectId, String>,
-    grants: BTreeMap<(PolicyId, SubjectId), Vec<Grant>>,
-    workloads: BTreeMap<WorkloadId, Known>,
+    pub(super) subjects: BTreeMap<SubjectId, String>,
+    pub(super) grants: BTreeMap<(PolicyId, SubjectId), Vec<Grant>>,
+    pub(super) workloads: BTreeMap<WorkloadId, Known>,
+    /// Every host of the registry, seen by somebody or not.
+    pub(super) hosts: BTreeMap<HostPattern, Arc<ObjectRef>>,
 }
 
 /// A workload, as flow records name it.
@@ -51,6 +57,19 @@ impl fmt::Display for Nearest {
 }
 
 impl Directory {
+    pub(super) fn new(registry: &Registry) -> Self {
+        let mut directory = Self::default();
+        for entry in registry.entries() {
+            for host in &entry.hosts {
+                let hosts = &mut directory.hosts;
+                hosts
+                    .entry(host.clone())
+                    .or_insert_with(|| Arc::clone(&entry.object));
+            }
+        }
+        directory
+    }
+
     /// A pattern such as `*.example.com` or a prefix such as `192.0.2.0/24`.
     pub fn subject(&self, subject: SubjectId) -> Option<&str> {
         self.subjects.get(&subject).map(String::as_str)
@@ -58,6 +77,10 @@ impl Directory {
 
     pub fn workload(&self, workload: WorkloadId) -> Option<&Known> {
         self.workloads.get(&workload)
+    }
+
+    pub fn workloads(&self) -> impl Iterator<Item = (WorkloadId, &Known)> {
+        self.workloads.iter().map(|(id, known)| (*id, known))
     }
 
     /// Every port that `policy` has on `subject`, by number.
@@ -83,7 +106,24 @@ impl Directory {
     /// The entry of the whole registry whose host is nearest to `name`, by labels from the right;
     /// none if only the last label agrees.
     pub fn nearest(&self, name: &str) -> Option<Nearest> {
-        let _ = name;
-        None
+        let name = HostPattern::parse(name).ok()?;
+        // Hosts sort by labels from the right, so those with most in common stand beside it.
+        let before = self.hosts.range(..=&name).next_back();
+        let after = self.hosts.range(&name..).next();
+        // Above it stand the wildcards that would cover it, further off in the order.
+        let covering = name
+            .covering()
+            .find_map(|wide| self.hosts.get_key_value(&wide));
+        let shared = |host: &HostPattern| host.shared_labels(&name);
+        // Of equals the last counts: what covers the name.
+        let nearest = [after, before, covering]
+            .into_iter()
+            .flatten()
+            .max_by_key(|(host, _)| shared(host))?;
+        let is_near = shared(nearest.0) >= 2 || nearest.0.covers(&name) || *nearest.0 == name;
+        is_near.then(|| Nearest {
+            pattern: nearest.0.to_string(),
+            entry: Arc::clone(nearest.1),
+        })
     }
 }

@@ -4,7 +4,7 @@
 //! they were not there would forward in clear, or open, what they do not; so what they govern is
 //! denied until they are read.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_yaml::Value;
 
@@ -62,27 +62,71 @@ impl Governed {
             reach,
         })
     }
+}
 
-    /// Whether it would change flows to `host`, declared by an entry in `entry_namespace`, of
-    /// workloads in `client_namespace`.
-    pub fn concerns(
+/// Finds what governs a flow without asking every object.
+#[derive(Clone, Debug, Default)]
+pub struct GovernedIndex {
+    hosts: BTreeMap<HostPattern, Arc<ObjectRef>>,
+    all_hosts: Option<Arc<ObjectRef>>,
+    clients: BTreeMap<Option<String>, Arc<ObjectRef>>,
+    entries: BTreeMap<String, Arc<ObjectRef>>,
+}
+
+impl GovernedIndex {
+    pub fn new<'a>(governed: impl IntoIterator<Item = &'a Governed>) -> Self {
+        let mut index = Self::default();
+        for Governed { object, reach } in governed {
+            let object = || Arc::clone(object);
+            match reach {
+                Reach::Hosts(hosts) => {
+                    for host in hosts {
+                        index.hosts.entry(host.clone()).or_insert_with(object);
+                    }
+                }
+                Reach::AllHosts => {
+                    index.all_hosts.get_or_insert_with(object);
+                }
+                Reach::Clients(namespace) => {
+                    index
+                        .clients
+                        .entry(namespace.clone())
+                        .or_insert_with(object);
+                }
+                Reach::Entries(namespace) => {
+                    index
+                        .entries
+                        .entry(namespace.clone())
+                        .or_insert_with(object);
+                }
+            }
+        }
+        index
+    }
+
+    /// What would change flows to `host`, declared by an entry in `entry_namespace`, of workloads
+    /// in `client_namespace`.
+    pub fn governor(
         &self,
-        host: Option<&HostPattern>,
+        host: &HostPattern,
         entry_namespace: &str,
         client_namespace: &str,
-    ) -> bool {
-        match &self.reach {
-            Reach::AllHosts => true,
-            Reach::Hosts(hosts) => host.is_some_and(|host| {
-                hosts
-                    .iter()
-                    .any(|governed| governed.covers(host) || host.covers(governed))
-            }),
-            Reach::Clients(namespace) => namespace
-                .as_ref()
-                .is_none_or(|namespace| namespace == client_namespace),
-            Reach::Entries(namespace) => namespace == entry_namespace,
-        }
+    ) -> Option<&Arc<ObjectRef>> {
+        self.all_hosts
+            .as_ref()
+            .or_else(|| self.clients.get(&None))
+            .or_else(|| self.clients.get(&Some(client_namespace.to_owned())))
+            .or_else(|| self.entries.get(entry_namespace))
+            .or_else(|| self.hosts.get(host))
+            .or_else(|| host.covering().find_map(|wide| self.hosts.get(&wide)))
+            .or_else(|| {
+                // What lies below a wildcard follows its name in order.
+                let mut below = self.hosts.range(host.apex()..);
+                below
+                    .find(|(governed, _)| !governed.is_within(host) || host.covers(governed))
+                    .filter(|(governed, _)| host.covers(governed))
+                    .map(|(_, object)| object)
+            })
     }
 }
 
@@ -121,7 +165,7 @@ fn has_waypoint(document: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Governed;
+    use super::{Governed, GovernedIndex};
     use crate::registry::{host::HostPattern, meta::Meta};
 
     /// Whether the object concerns flows to `api.example.com`, declared in `shop`, from `team`.
@@ -130,9 +174,34 @@ mod tests {
         let document = serde_yaml::from_str(text).expect("YAML");
         let meta = Meta::read(&document).expect("metadata");
         let host = HostPattern::parse("api.example.com").expect("valid");
-        let got = Governed::read(&meta, &document)
-            .map(|governed| governed.concerns(Some(&host), "shop", "team"));
+        let got = Governed::read(&meta, &document).map(|it| {
+            GovernedIndex::new([&it])
+                .governor(&host, "shop", "team")
+                .is_some()
+        });
         assert_eq!(got, expected, "{text}");
+    }
+
+    #[test]
+    fn a_governed_name_below_a_wildcard_governs_the_wildcard() {
+        let document = serde_yaml::from_str(
+            "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: x}, spec: {hosts: [b.example.com, api.example.com]}}",
+        )
+        .expect("YAML");
+        let meta = Meta::read(&document).expect("metadata");
+        let governed = Governed::read(&meta, &document).expect("governed");
+        let index = GovernedIndex::new([&governed]);
+        for (host, expected) in [
+            ("*.example.com", true),
+            ("*.com", true),
+            ("example.com", false),
+            ("*.api.example.com", false),
+            ("api.example.com", true),
+            ("*.example.org", false),
+        ] {
+            let host = HostPattern::parse(host).expect("valid");
+            assert_eq!(index.governor(&host, "", "").is_some(), expected, "{host}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{
     report::{ObjectRef, Report},
     shape::read_spec,
 };
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, EndpointAddress};
 
 /// A valid entry.
 #[derive(Clone, Debug, Eq, PartialEq)]

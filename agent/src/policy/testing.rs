@@ -124,7 +124,7 @@ fn ports() -> impl Strategy<Value = Vec<ServicePort>> {
         port(443, Protocol::Tls, None),
         port(443, Protocol::Udp, None),
     ]);
-    vec(one, 0..3).prop_map(|mut ports| {
+    vec(one, 1..4).prop_map(|mut ports| {
         let mut seen = BTreeSet::new();
         ports.retain(|port| seen.insert(port.number));
         ports
@@ -232,7 +232,7 @@ pub(crate) fn placed(number: u64, namespace: &str, is_exempt: bool) -> PlacedWor
 }
 
 pub(crate) fn world() -> impl Strategy<Value = World> {
-    let workloads = vec((any::<bool>(), prop::bool::weighted(0.1)), 5);
+    let workloads = vec((prop::bool::weighted(0.8), prop::bool::weighted(0.1)), 5);
     let config = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     (entries(), workloads, config).prop_map(|(entries, present, (any, all, inside, resolver))| {
         let mut config = Config::offline();

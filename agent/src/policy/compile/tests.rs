@@ -58,47 +58,48 @@ fn compiled(registry: &Registry, workloads: &[PlacedWorkload], ids: &mut Ids) ->
 }
 
 /// A registry, workloads of namespaces `default`, `team-a` and `team-b`, and the tables.
-struct Case(Compiled);
+struct Case(Compiled, [&'static str; 3]);
 
 impl Case {
     fn new(text: &str) -> Self {
-        let workloads = one_each(&["default", "team-a", "team-b"]);
-        Self(compiled(&read(text), &workloads, &mut Ids::default()))
+        let namespaces = ["default", "team-a", "team-b"];
+        let workloads = one_each(&namespaces);
+        Self(
+            compiled(&read(text), &workloads, &mut Ids::default()),
+            namespaces,
+        )
     }
 
-    /// Whether workload `cgroup` may reach `address` at `port`, having asked for `name`.
+    /// A flow as `namespace name address port/protocol`, and the reason for its verdict or `allow`.
+    /// The pod asked for the name just before; `-` is none.
     #[track_caller]
-    fn check(
-        &self,
-        cgroup: u64,
-        name: &str,
-        address: &str,
-        port: (u16, &str),
-        expected: Result<(), Reason>,
-    ) {
-        let protocol = match port.1 {
+    fn check(&self, flow: &str, expected: &str) {
+        let words: Vec<&str> = flow.split(' ').collect();
+        let [namespace, name, address, port] = words[..] else {
+            panic!("four words: {flow}");
+        };
+        let (port, protocol) = port.split_once('/').expect("port/protocol");
+        let protocol = match protocol {
             "tcp" => 6,
             "udp" => 17,
-            _ => 1,
+            "icmp" => 1,
+            other => panic!("{other}"),
         };
+        let place = self.1.iter().position(|it| *it == namespace);
         let attempt = Attempt {
-            cgroup,
+            cgroup: place.map_or(0, |place| place as u64 + 1),
             address: address.parse::<IpAddr>().expect("an address"),
-            port: (port.0, protocol),
+            port: (port.parse().expect("a port"), protocol),
             names: Vec::new(),
         };
-        let patterns = if name.is_empty() {
-            Vec::new()
-        } else {
-            vec![match_name(&self.0.image, name)]
+        let asked = (name != "-").then(|| match_name(&self.0.image, name));
+        let got = judge(&self.0.image, &attempt, asked.as_slice());
+        let got = match got.verdict {
+            Verdict::Allow => "allow",
+            Verdict::Deny => got.reason.as_str(),
+            Verdict::Redirect => "redirect",
         };
-        let got = judge(&self.0.image, &attempt, &patterns);
-        let verdict = match got.verdict {
-            Verdict::Allow => Ok(()),
-            Verdict::Deny => Err(got.reason),
-            Verdict::Redirect => panic!("nothing redirects"),
-        };
-        assert_eq!(verdict, expected, "{name} {address} {port:?}");
+        assert_eq!(got, expected, "{flow}");
     }
 
     #[track_caller]
@@ -110,10 +111,6 @@ impl Case {
         assert_eq!(got, expected, "{:#?}", self.0.reports);
     }
 }
-
-const DEFAULT: u64 = 1;
-const TEAM_A: u64 = 2;
-const TEAM_B: u64 = 3;
 
 fn entry(name: &str, more: &str, spec: &str) -> String {
     format!(
@@ -142,93 +139,33 @@ fn names_ports_and_protocols() {
             "{hosts: [mail.example.com], ports: [{number: 2525, name: tcp, protocol: TCP}]}",
         )),
     );
+    case.check("default api.example.com 192.0.2.1 443/tcp", "allow");
+    case.check("default api.example.com 2001:db8::1 443/tcp", "allow");
+    case.check("default api.example.com 192.0.2.1 0/icmp", "allow");
     case.check(
-        DEFAULT,
-        "api.example.com",
-        "192.0.2.1",
-        (443, "tcp"),
-        Ok(()),
+        "default api.example.com 192.0.2.1 80/tcp",
+        "port-not-declared",
     );
     case.check(
-        DEFAULT,
-        "api.example.com",
-        "2001:db8::1",
-        (443, "tcp"),
-        Ok(()),
+        "default api.example.com 192.0.2.1 443/udp",
+        "port-not-declared",
     );
-    case.check(DEFAULT, "api.example.com", "192.0.2.1", (0, "icmp"), Ok(()));
+    case.check("default - 192.0.2.1 443/tcp", "not-registered");
     case.check(
-        DEFAULT,
-        "api.example.com",
-        "192.0.2.1",
-        (80, "tcp"),
-        Err(Reason::PortNotDeclared),
+        "default www.example.com 192.0.2.1 443/tcp",
+        "not-registered",
     );
+    case.check("default shop.bar.com 192.0.2.40 80/tcp", "allow");
+    case.check("default a.shop.bar.com 192.0.2.40 80/tcp", "allow");
+    case.check("default bar.com 192.0.2.41 80/tcp", "not-registered");
+    case.check("default badbar.com 192.0.2.41 80/tcp", "not-registered");
+    case.check("default time.example.com 192.0.2.170 123/udp", "allow");
     case.check(
-        DEFAULT,
-        "api.example.com",
-        "192.0.2.1",
-        (443, "udp"),
-        Err(Reason::PortNotDeclared),
+        "default time.example.com 192.0.2.170 123/tcp",
+        "port-not-declared",
     );
-    case.check(
-        DEFAULT,
-        "",
-        "192.0.2.1",
-        (443, "tcp"),
-        Err(Reason::NotRegistered),
-    );
-    case.check(
-        DEFAULT,
-        "www.example.com",
-        "192.0.2.1",
-        (443, "tcp"),
-        Err(Reason::NotRegistered),
-    );
-    case.check(DEFAULT, "shop.bar.com", "192.0.2.40", (80, "tcp"), Ok(()));
-    case.check(DEFAULT, "a.shop.bar.com", "192.0.2.40", (80, "tcp"), Ok(()));
-    case.check(
-        DEFAULT,
-        "bar.com",
-        "192.0.2.41",
-        (80, "tcp"),
-        Err(Reason::NotRegistered),
-    );
-    case.check(
-        DEFAULT,
-        "badbar.com",
-        "192.0.2.41",
-        (80, "tcp"),
-        Err(Reason::NotRegistered),
-    );
-    case.check(
-        DEFAULT,
-        "time.example.com",
-        "192.0.2.170",
-        (123, "udp"),
-        Ok(()),
-    );
-    case.check(
-        DEFAULT,
-        "time.example.com",
-        "192.0.2.170",
-        (123, "tcp"),
-        Err(Reason::PortNotDeclared),
-    );
-    case.check(
-        DEFAULT,
-        "mail.example.com",
-        "192.0.2.160",
-        (2525, "tcp"),
-        Ok(()),
-    );
-    case.check(
-        DEFAULT,
-        "",
-        "203.0.113.200",
-        (2525, "tcp"),
-        Err(Reason::NotRegistered),
-    );
+    case.check("default mail.example.com 192.0.2.160 2525/tcp", "allow");
+    case.check("default - 203.0.113.200 2525/tcp", "not-registered");
     case.check_codes(&[]);
 }
 
@@ -239,39 +176,21 @@ fn hosts_with_addresses() {
         "",
         "{hosts: [both.example.com], addresses: [192.0.2.70], ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: https, protocol: HTTPS}, {number: 5432, name: tcp, protocol: TCP}, {number: 9000, name: auto}, {number: 514, name: log, protocol: UDP}], resolution: NONE}",
     ));
-    case.check(DEFAULT, "", "192.0.2.70", (80, "tcp"), Ok(()));
+    case.check("default - 192.0.2.70 80/tcp", "allow");
+    case.check("default both.example.com 192.0.2.71 80/tcp", "allow");
+    case.check("default - 192.0.2.70 443/tcp", "allow");
     case.check(
-        DEFAULT,
-        "both.example.com",
-        "192.0.2.71",
-        (80, "tcp"),
-        Ok(()),
-    );
-    case.check(DEFAULT, "", "192.0.2.70", (443, "tcp"), Ok(()));
-    case.check(
-        DEFAULT,
-        "both.example.com",
-        "192.0.2.71",
-        (443, "tcp"),
-        Err(Reason::PortNotDeclared),
+        "default both.example.com 192.0.2.71 443/tcp",
+        "port-not-declared",
     );
     case.check(
-        DEFAULT,
-        "both.example.com",
-        "192.0.2.71",
-        (5432, "tcp"),
-        Err(Reason::PortNotDeclared),
+        "default both.example.com 192.0.2.71 5432/tcp",
+        "port-not-declared",
     );
-    case.check(DEFAULT, "", "192.0.2.70", (9000, "tcp"), Ok(()));
-    case.check(DEFAULT, "", "192.0.2.70", (514, "udp"), Ok(()));
-    case.check(
-        DEFAULT,
-        "",
-        "192.0.2.70",
-        (514, "tcp"),
-        Err(Reason::PortNotDeclared),
-    );
-    case.check(DEFAULT, "", "192.0.2.70", (0, "icmp"), Ok(()));
+    case.check("default - 192.0.2.70 9000/tcp", "allow");
+    case.check("default - 192.0.2.70 514/udp", "allow");
+    case.check("default - 192.0.2.70 514/tcp", "port-not-declared");
+    case.check("default - 192.0.2.70 0/icmp", "allow");
 }
 
 #[test]
@@ -291,24 +210,12 @@ fn the_longest_prefix_decides_per_port() {
             "{hosts: [point.internal], addresses: [198.51.100.5], ports: [{number: 9999, name: tcp, protocol: TCP}]}",
         )),
     );
-    case.check(DEFAULT, "", "198.51.7.1", (9999, "tcp"), Ok(()));
-    case.check(
-        DEFAULT,
-        "",
-        "198.51.100.9",
-        (9999, "tcp"),
-        Err(Reason::Unsupported),
-    );
-    case.check(DEFAULT, "", "198.51.100.9", (22, "tcp"), Ok(()));
-    case.check(DEFAULT, "", "198.51.100.5", (9999, "tcp"), Ok(()));
-    case.check(DEFAULT, "", "198.51.100.5", (22, "tcp"), Ok(()));
-    case.check(
-        DEFAULT,
-        "",
-        "198.52.0.1",
-        (9999, "tcp"),
-        Err(Reason::NotRegistered),
-    );
+    case.check("default - 198.51.7.1 9999/tcp", "allow");
+    case.check("default - 198.51.100.9 9999/tcp", "unsupported");
+    case.check("default - 198.51.100.9 22/tcp", "allow");
+    case.check("default - 198.51.100.5 9999/tcp", "allow");
+    case.check("default - 198.51.100.5 22/tcp", "allow");
+    case.check("default - 198.52.0.1 9999/tcp", "not-registered");
 }
 
 #[test]
@@ -318,20 +225,14 @@ fn an_ipv6_prefix_never_holds_ipv4() {
         "",
         "{hosts: [six.internal], addresses: ['::/0'], ports: [{number: 80, name: tcp, protocol: TCP}]}",
     ));
-    case.check(DEFAULT, "", "2001:db8::1", (80, "tcp"), Ok(()));
-    case.check(
-        DEFAULT,
-        "",
-        "192.0.2.1",
-        (80, "tcp"),
-        Err(Reason::PortNotDeclared),
-    );
+    case.check("default - 2001:db8::1 80/tcp", "allow");
+    case.check("default - 192.0.2.1 80/tcp", "port-not-declared");
     let case = Case::new(&entry(
         "both",
         "",
         "{hosts: [both.internal], addresses: ['::/0', 0.0.0.0/0], ports: [{number: 80, name: tcp, protocol: TCP}]}",
     ));
-    case.check(DEFAULT, "", "192.0.2.1", (80, "tcp"), Ok(()));
+    case.check("default - 192.0.2.1 80/tcp", "allow");
 }
 
 #[test]
@@ -351,51 +252,18 @@ fn between_hosts_the_more_specific_decides_per_port() {
             "{hosts: ['*.deep.example.com'], exportTo: [.], ports: [{number: 22, name: ssh, protocol: TCP}]}",
         )),
     );
-    case.check(DEFAULT, "api.example.com", "192.0.2.1", (80, "tcp"), Ok(()));
-    case.check(
-        DEFAULT,
-        "api.example.com",
-        "192.0.2.1",
-        (443, "tcp"),
-        Err(Reason::NoUpstream),
-    );
-    case.check(DEFAULT, "api.example.com", "192.0.2.1", (0, "icmp"), Ok(()));
-    case.check(
-        DEFAULT,
-        "other.example.com",
-        "192.0.2.1",
-        (443, "tcp"),
-        Ok(()),
-    );
+    case.check("default api.example.com 192.0.2.1 80/tcp", "allow");
+    case.check("default api.example.com 192.0.2.1 443/tcp", "no-upstream");
+    case.check("default api.example.com 192.0.2.1 0/icmp", "allow");
+    case.check("default other.example.com 192.0.2.1 443/tcp", "allow");
     // A longer pattern that only team-a sees hides nothing from the others.
+    case.check("default x.deep.example.com 192.0.2.1 80/tcp", "allow");
     case.check(
-        DEFAULT,
-        "x.deep.example.com",
-        "192.0.2.1",
-        (80, "tcp"),
-        Ok(()),
+        "default x.deep.example.com 192.0.2.1 22/tcp",
+        "port-not-declared",
     );
-    case.check(
-        DEFAULT,
-        "x.deep.example.com",
-        "192.0.2.1",
-        (22, "tcp"),
-        Err(Reason::PortNotDeclared),
-    );
-    case.check(
-        TEAM_A,
-        "x.deep.example.com",
-        "192.0.2.1",
-        (22, "tcp"),
-        Ok(()),
-    );
-    case.check(
-        TEAM_A,
-        "x.deep.example.com",
-        "192.0.2.1",
-        (80, "tcp"),
-        Ok(()),
-    );
+    case.check("team-a x.deep.example.com 192.0.2.1 22/tcp", "allow");
+    case.check("team-a x.deep.example.com 192.0.2.1 80/tcp", "allow");
 }
 
 #[test]
@@ -416,49 +284,23 @@ fn who_sees_what() {
             &format!("{{hosts: [nobody.example.com], exportTo: ['~'], {port}}}"),
         )),
     );
-    let denied = Err(Reason::PortNotDeclared);
-    let unknown = Err(Reason::NotRegistered);
+    case.check("team-a private.example.com 192.0.2.1 443/tcp", "allow");
     case.check(
-        TEAM_A,
-        "private.example.com",
-        "192.0.2.1",
-        (443, "tcp"),
-        Ok(()),
+        "team-b private.example.com 192.0.2.1 443/tcp",
+        "port-not-declared",
     );
     case.check(
-        TEAM_B,
-        "private.example.com",
-        "192.0.2.1",
-        (443, "tcp"),
-        denied,
+        "team-a given.example.com 192.0.2.1 443/tcp",
+        "port-not-declared",
+    );
+    case.check("team-b given.example.com 192.0.2.1 443/tcp", "allow");
+    case.check(
+        "team-a nobody.example.com 192.0.2.1 443/tcp",
+        "not-registered",
     );
     case.check(
-        TEAM_A,
-        "given.example.com",
-        "192.0.2.1",
-        (443, "tcp"),
-        denied,
-    );
-    case.check(
-        TEAM_B,
-        "given.example.com",
-        "192.0.2.1",
-        (443, "tcp"),
-        Ok(()),
-    );
-    case.check(
-        TEAM_A,
-        "nobody.example.com",
-        "192.0.2.1",
-        (443, "tcp"),
-        unknown,
-    );
-    case.check(
-        9,
-        "private.example.com",
-        "192.0.2.1",
-        (443, "tcp"),
-        Err(Reason::UnknownWorkload),
+        "nobody private.example.com 192.0.2.1 443/tcp",
+        "unknown-workload",
     );
 }
 
@@ -475,22 +317,10 @@ fn an_own_entry_shadows_the_host_with_all_its_ports() {
             "{hosts: [google.com], ports: [{number: 443, name: https, protocol: HTTPS}], resolution: DNS}",
         )),
     );
-    case.check(TEAM_A, "google.com", "192.0.2.143", (80, "tcp"), Ok(()));
-    case.check(
-        TEAM_A,
-        "google.com",
-        "192.0.2.143",
-        (443, "tcp"),
-        Err(Reason::PortNotDeclared),
-    );
-    case.check(TEAM_B, "google.com", "192.0.2.143", (443, "tcp"), Ok(()));
-    case.check(
-        TEAM_B,
-        "google.com",
-        "192.0.2.143",
-        (80, "tcp"),
-        Err(Reason::PortNotDeclared),
-    );
+    case.check("team-a google.com 192.0.2.143 80/tcp", "allow");
+    case.check("team-a google.com 192.0.2.143 443/tcp", "port-not-declared");
+    case.check("team-b google.com 192.0.2.143 443/tcp", "allow");
+    case.check("team-b google.com 192.0.2.143 80/tcp", "port-not-declared");
     case.check_codes(&["I-SHADOWED theirs"]);
 }
 
@@ -502,32 +332,20 @@ fn entries_of_one_host_unite() {
         "{hosts: [istio.io], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}";
     let https = "{hosts: [istio.io], ports: [{number: 443, name: https, protocol: HTTPS}], resolution: DNS}";
     let case = Case::new(&(entry("b-first", first, http) + &entry("a-second", second, https)));
-    case.check(TEAM_B, "istio.io", "192.0.2.1", (80, "tcp"), Ok(()));
-    case.check(TEAM_B, "istio.io", "192.0.2.1", (443, "tcp"), Ok(()));
+    case.check("team-b istio.io 192.0.2.1 80/tcp", "allow");
+    case.check("team-b istio.io 192.0.2.1 443/tcp", "allow");
     case.check_codes(&[]);
 
     let labelled = format!("{second}, labels: {{a: b}}");
     let case = Case::new(&(entry("b-first", first, http) + &entry("a-second", &labelled, https)));
-    case.check(TEAM_B, "istio.io", "192.0.2.1", (80, "tcp"), Ok(()));
-    case.check(
-        TEAM_B,
-        "istio.io",
-        "192.0.2.1",
-        (443, "tcp"),
-        Err(Reason::PortNotDeclared),
-    );
+    case.check("team-b istio.io 192.0.2.1 80/tcp", "allow");
+    case.check("team-b istio.io 192.0.2.1 443/tcp", "port-not-declared");
     case.check_codes(&["W-NOT-MERGED a-second"]);
 
     let udp = "{hosts: [istio.io], ports: [{number: 80, name: udp, protocol: UDP}, {number: 81, name: http, protocol: HTTP}], resolution: DNS}";
     let case = Case::new(&(entry("b-first", first, http) + &entry("a-second", second, udp)));
-    case.check(
-        TEAM_B,
-        "istio.io",
-        "192.0.2.1",
-        (80, "udp"),
-        Err(Reason::PortNotDeclared),
-    );
-    case.check(TEAM_B, "istio.io", "192.0.2.1", (81, "tcp"), Ok(()));
+    case.check("team-b istio.io 192.0.2.1 80/udp", "port-not-declared");
+    case.check("team-b istio.io 192.0.2.1 81/tcp", "allow");
     case.check_codes(&["W-PROTOCOL-CONFLICT a-second"]);
 }
 
@@ -544,14 +362,8 @@ fn one_address_belongs_to_the_older_entry() {
             "{hosts: [a.internal], addresses: [192.0.2.1, 192.0.2.2], ports: [{number: 80, name: tcp, protocol: TCP}]}",
         )),
     );
-    case.check(
-        DEFAULT,
-        "",
-        "192.0.2.1",
-        (80, "tcp"),
-        Err(Reason::NoUpstream),
-    );
-    case.check(DEFAULT, "", "192.0.2.2", (80, "tcp"), Ok(()));
+    case.check("default - 192.0.2.1 80/tcp", "no-upstream");
+    case.check("default - 192.0.2.2 80/tcp", "allow");
     case.check_codes(&["W-VIP-CONFLICT young"]);
 }
 
@@ -580,22 +392,15 @@ fn what_needs_a_redirect_is_denied() {
             "{hosts: [r.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS_ROUND_ROBIN}",
         )),
     );
-    let denied = Err(Reason::Unsupported);
-    case.check(DEFAULT, "s.example.com", "192.0.2.1", (80, "tcp"), denied);
-    case.check(DEFAULT, "s.example.com", "192.0.2.1", (0, "icmp"), denied);
-    case.check(
-        DEFAULT,
-        "",
-        "203.0.113.1",
-        (80, "tcp"),
-        Err(Reason::NotRegistered),
-    );
-    case.check(DEFAULT, "t.example.com", "192.0.2.1", (80, "tcp"), denied);
-    case.check(DEFAULT, "t.example.com", "192.0.2.1", (81, "tcp"), Ok(()));
-    case.check(DEFAULT, "", "192.0.2.9", (80, "tcp"), denied);
-    case.check(DEFAULT, "v.example.com", "192.0.2.1", (80, "tcp"), Ok(()));
-    case.check(DEFAULT, "w.example.com", "192.0.2.1", (80, "tcp"), denied);
-    case.check(DEFAULT, "r.example.com", "192.0.2.1", (80, "tcp"), Ok(()));
+    case.check("default s.example.com 192.0.2.1 80/tcp", "unsupported");
+    case.check("default s.example.com 192.0.2.1 0/icmp", "unsupported");
+    case.check("default - 203.0.113.1 80/tcp", "not-registered");
+    case.check("default t.example.com 192.0.2.1 80/tcp", "unsupported");
+    case.check("default t.example.com 192.0.2.1 81/tcp", "allow");
+    case.check("default - 192.0.2.9 80/tcp", "unsupported");
+    case.check("default v.example.com 192.0.2.1 80/tcp", "allow");
+    case.check("default w.example.com 192.0.2.1 80/tcp", "unsupported");
+    case.check("default r.example.com 192.0.2.1 80/tcp", "allow");
 }
 
 #[test]
@@ -616,21 +421,9 @@ fn what_unread_objects_would_change_is_denied() {
             "{host: a.example.com, trafficPolicy: {tls: {mode: SIMPLE}}}",
         ) + &istio("Sidecar", "team-a", "{egress: [{hosts: [./*]}]}")),
     );
-    case.check(
-        DEFAULT,
-        "a.example.com",
-        "192.0.2.1",
-        (80, "tcp"),
-        Err(Reason::Unsupported),
-    );
-    case.check(DEFAULT, "b.example.com", "192.0.2.1", (80, "tcp"), Ok(()));
-    case.check(
-        TEAM_A,
-        "b.example.com",
-        "192.0.2.1",
-        (80, "tcp"),
-        Err(Reason::Unsupported),
-    );
+    case.check("default a.example.com 192.0.2.1 80/tcp", "unsupported");
+    case.check("default b.example.com 192.0.2.1 80/tcp", "allow");
+    case.check("team-a b.example.com 192.0.2.1 80/tcp", "unsupported");
     case.check_codes(&["U-GOVERNED a", "U-GOVERNED a", "U-GOVERNED a"]);
 }
 
@@ -668,27 +461,9 @@ fn internal_names_keep_what_is_declared_above_them() {
         (both, wild)
     );
     assert_eq!(match_name(image, "x.y.cluster.local"), wild);
-    case.check(
-        DEFAULT,
-        "x.y.cluster.local",
-        "192.0.2.1",
-        (443, "tcp"),
-        Ok(()),
-    );
-    case.check(
-        DEFAULT,
-        "a.ns.cluster.local",
-        "192.0.2.1",
-        (443, "tcp"),
-        Ok(()),
-    );
-    case.check(
-        DEFAULT,
-        "a.ns.cluster.local",
-        "192.0.2.1",
-        (80, "tcp"),
-        Ok(()),
-    );
+    case.check("default x.y.cluster.local 192.0.2.1 443/tcp", "allow");
+    case.check("default a.ns.cluster.local 192.0.2.1 443/tcp", "allow");
+    case.check("default a.ns.cluster.local 192.0.2.1 80/tcp", "allow");
 }
 
 #[test]
@@ -709,7 +484,7 @@ fn the_directory_explains() {
     } = &case.0;
     let subject = match_name(image, "api.example.com");
     assert_eq!(directory.subject(subject), Some("api.example.com"));
-    let workload = image.by_cgroup[&DEFAULT];
+    let workload = image.by_cgroup[&1];
     let known = directory.workload(workload.id).expect("known");
     assert_eq!(
         (known.key.to_string().as_str(), known.policy),

@@ -1,5 +1,6 @@
 //! Istio's `ServiceEntry`: its shape, its rules, and the checked value.
 
+mod caveats;
 mod check;
 mod endpoint;
 mod raw;
@@ -70,7 +71,7 @@ impl ServiceEntry {
             }
             Err(report) => Checked {
                 entry: None,
-                reports: vec![report],
+                reports: vec![*report],
             },
         }
     }

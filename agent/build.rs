@@ -35,9 +35,6 @@ fn main() -> io::Result<()> {
 fn embed(object: &Path, embedded: &Path) -> io::Result<()> {
     println!("cargo:rerun-if-changed={}", object.display());
     fs::copy(object, embedded).map(|_| ()).map_err(|error| {
-        io::Error::new(
-            error.kind(),
-            format!("cannot take {}: {error}", object.display()),
-        )
+        io::Error::new(error.kind(), format!("cannot take {}: {error}", object.display()))
     })
 }

@@ -36,11 +36,7 @@ impl AgentFiles {
     /// Writes a configuration that enforces all pods the node has by now.
     pub fn new(node: &Node) -> Result<Self> {
         let dir = node.run().dir().to_owned();
-        let files = Self {
-            binary: binary()?,
-            pin_path: node.run().bpffs().join("exeat"),
-            dir,
-        };
+        let files = Self { binary: binary()?, pin_path: node.run().bpffs().join("exeat"), dir };
         fs::create_dir_all(files.registry()).context("make the registry folder")?;
         files.write_config(&files.config_for(node))?;
         Ok(files)
@@ -151,33 +147,19 @@ impl AgentFiles {
 
     /// Starts the agent and waits until it says that everything is enforced.
     pub fn start(&self, node: &Node) -> Result<Agent> {
-        let open = || {
-            fs::File::options()
-                .create(true)
-                .append(true)
-                .open(self.log())
-        };
+        let open = || fs::File::options().create(true).append(true).open(self.log());
         let mut command = self.run_command(node)?;
         command.stdout(open().context("open the agent's log")?);
         command.stderr(open().context("open the agent's log")?);
-        let child = command
-            .spawn()
-            .with_context(|| format!("start {}", self.binary.display()))?;
-        let mut agent = Agent {
-            child,
-            files: self.clone(),
-            netns: node.netns().clone(),
-        };
+        let child = command.spawn().with_context(|| format!("start {}", self.binary.display()))?;
+        let mut agent = Agent { child, files: self.clone(), netns: node.netns().clone() };
         let mut ended = None;
         let ready = wait::holds(READY_WITHIN, || {
             ended = agent.child.try_wait().unwrap_or(None);
             ended.is_some() || agent.http("/readyz").is_ok_and(|(status, _)| status == 200)
         });
         match ended {
-            Some(status) => bail!(
-                "the agent ended with {status}; its log:\n{}",
-                self.log_text()
-            ),
+            Some(status) => bail!("the agent ended with {status}; its log:\n{}", self.log_text()),
             None if !ready => bail!("the agent is not ready; its log:\n{}", self.log_text()),
             None => Ok(agent),
         }
@@ -186,16 +168,9 @@ impl AgentFiles {
     /// `exeat cleanup`: takes everything out of the kernel.
     pub fn clean_up(&self, node: &Node) -> Result<()> {
         let mut command = self.command(node, &["cleanup", "--config"])?;
-        let output = command
-            .arg(self.config())
-            .output()
-            .context("run exeat cleanup")?;
+        let output = command.arg(self.config()).output().context("run exeat cleanup")?;
         if !output.status.success() {
-            bail!(
-                "exeat cleanup ended with {}:\n{}",
-                output.status,
-                text(&output)
-            );
+            bail!("exeat cleanup ended with {}:\n{}", output.status, text(&output));
         }
         Ok(())
     }
@@ -267,19 +242,10 @@ impl Agent {
 
     /// `exeat status -o json`.
     pub fn status(&self, node: &Node) -> Result<serde_json::Value> {
-        let mut command = self
-            .files
-            .command(node, &["status", "-o", "json", "--socket"])?;
-        let output = command
-            .arg(self.files.socket())
-            .output()
-            .context("run exeat status")?;
+        let mut command = self.files.command(node, &["status", "-o", "json", "--socket"])?;
+        let output = command.arg(self.files.socket()).output().context("run exeat status")?;
         if !output.status.success() {
-            bail!(
-                "exeat status ended with {}:\n{}",
-                output.status,
-                text(&output)
-            );
+            bail!("exeat status ended with {}:\n{}", output.status, text(&output));
         }
         serde_json::from_slice(&output.stdout).context("output of exeat status")
     }
@@ -307,9 +273,7 @@ fn fetch(server: SocketAddr, page: &str) -> Result<(u16, String)> {
     write!(stream, "GET {page} HTTP/1.0\r\nHost: exeat\r\n\r\n")?;
     let mut reply = String::new();
     stream.read_to_string(&mut reply)?;
-    let (head, body) = reply
-        .split_once("\r\n\r\n")
-        .context("no end of the HTTP header")?;
+    let (head, body) = reply.split_once("\r\n\r\n").context("no end of the HTTP header")?;
     let status = head.split(' ').nth(1).context("no HTTP status")?;
     Ok((status.parse()?, body.to_owned()))
 }

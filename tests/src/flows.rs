@@ -61,10 +61,7 @@ pub struct FlowLog {
 impl FlowLog {
     pub fn follow(files: &AgentFiles, node: &Node) -> Result<Self> {
         let mut command = files.command(node, &["flows", "--follow", "--socket"])?;
-        command
-            .arg(files.socket())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
+        command.arg(files.socket()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().context("start exeat flows")?;
         let stdout = child.stdout.take().context("output of exeat flows")?;
         let records = Arc::default();
@@ -75,10 +72,7 @@ impl FlowLog {
 
     /// How many records there are by now: a mark for [`Self::denial`].
     pub fn mark(&self) -> usize {
-        self.records
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// The newest denial of `pod` about `about` since `mark`, waiting a little for it.
@@ -92,10 +86,7 @@ impl FlowLog {
         wait::until(deadline, || {
             let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
             let new = records.get(mark..)?;
-            new.iter()
-                .rev()
-                .find(|record| is_denial_of(record, pod, about))
-                .cloned()
+            new.iter().rev().find(|record| is_denial_of(record, pod, about)).cloned()
         })
     }
 }
@@ -112,10 +103,7 @@ impl Drop for FlowLog {
 fn keep(stdout: ChildStdout, records: &Mutex<Vec<FlowRecord>>) {
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
         match serde_json::from_str(&line) {
-            Ok(record) => records
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(record),
+            Ok(record) => records.lock().unwrap_or_else(PoisonError::into_inner).push(record),
             Err(error) => eprintln!("exeat-tests: flow record {line:?}: {error}"),
         }
     }

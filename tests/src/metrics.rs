@@ -23,14 +23,9 @@ impl Metrics {
     /// Sum over all samples of `name` which have these labels. No such sample is 0.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let has = |found: &BTreeMap<String, String>| {
-            labels
-                .iter()
-                .all(|(key, value)| found.get(*key).is_some_and(|it| it == value))
+            labels.iter().all(|(key, value)| found.get(*key).is_some_and(|it| it == value))
         };
-        let matching = self
-            .samples
-            .iter()
-            .filter(|(it, found, _)| it == name && has(found));
+        let matching = self.samples.iter().filter(|(it, found, _)| it == name && has(found));
         matching.map(|(_, _, value)| value).sum()
     }
 
@@ -65,10 +60,7 @@ mod tests {
                     exeat_flows_total{layer=\"wire\",verdict=\"deny\"} 5\n# EOF\n";
         let metrics = Metrics::parse(text).unwrap();
         let is = |name, labels: &[(&str, &str)], value: f64| {
-            assert!(
-                (metrics.sum(name, labels) - value).abs() < 1e-9,
-                "{name} {labels:?}"
-            );
+            assert!((metrics.sum(name, labels) - value).abs() < 1e-9, "{name} {labels:?}");
         };
         is("exeat_facts", &[], 3.0);
         is("exeat_flows_total", &[("verdict", "deny")], 7.0);

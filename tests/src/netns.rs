@@ -28,10 +28,7 @@ impl NetNs {
         ip(&["netns", "add", name], "")?;
         let path = Path::new("/run/netns").join(name);
         let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
-        let netns = Self {
-            name: name.to_owned(),
-            handle: Arc::new(file.into()),
-        };
+        let netns = Self { name: name.to_owned(), handle: Arc::new(file.into()) };
         for scope in ["all", "default"] {
             // Duplicate address detection would hold back every IPv6 address for a second.
             netns.sysctl(&format!("net/ipv6/conf/{scope}/accept_dad"), "0")?;
@@ -105,21 +102,9 @@ impl NetNs {
             if let Some(source) = &resolver {
                 unshare(CloneFlags::CLONE_NEWNS)?;
                 let none: Option<&std::ffi::CStr> = None;
-                mount(
-                    none,
-                    c"/",
-                    none,
-                    MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-                    none,
-                )?;
+                mount(none, c"/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
                 let target = c"/etc/resolv.conf";
-                mount(
-                    Some(source.as_c_str()),
-                    target,
-                    none,
-                    MsFlags::MS_BIND,
-                    none,
-                )?;
+                mount(Some(source.as_c_str()), target, none, MsFlags::MS_BIND, none)?;
             }
             Ok(())
         };
@@ -139,11 +124,7 @@ pub fn ip(args: &[&str], input: &str) -> Result<()> {
         .stderr(Stdio::piped())
         .spawn()
         .context("start `ip` (Debian package iproute2)")?;
-    child
-        .stdin
-        .take()
-        .context("standard input of ip")?
-        .write_all(input.as_bytes())?;
+    child.stdin.take().context("standard input of ip")?.write_all(input.as_bytes())?;
     let output = child.wait_with_output().context("wait for ip")?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);

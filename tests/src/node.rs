@@ -28,13 +28,8 @@ pub const STRANGER_RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 53)
 
 /// What the internet answers for: documentation prefixes, and the benchmark prefix where a
 /// test needs thousands of addresses (RFC 5737, RFC 3849, RFC 2544).
-const INTERNET: [&str; 5] = [
-    "192.0.2.0/24",
-    "198.51.100.0/24",
-    "203.0.113.0/24",
-    "198.18.0.0/15",
-    "2001:db8::/32",
-];
+const INTERNET: [&str; 5] =
+    ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15", "2001:db8::/32"];
 
 /// Everything is removed when this is dropped.
 #[derive(Debug)]
@@ -81,9 +76,7 @@ impl Node {
              link set uplink up\n",
             internet.name()
         ))?;
-        let local = INTERNET
-            .map(|prefix| format!("route add local {prefix} dev lo\n"))
-            .concat();
+        let local = INTERNET.map(|prefix| format!("route add local {prefix} dev lo\n")).concat();
         internet.ip(&format!(
             "addr add 100.64.0.2/30 dev uplink\n\
              addr add fd00:64::2/126 dev uplink nodad\n\
@@ -97,12 +90,7 @@ impl Node {
             let path = run.cgroup().join(group);
             fs::create_dir(&path).with_context(|| format!("make {}", path.display()))?;
         }
-        Ok(Self {
-            netns,
-            internet,
-            pods: Vec::new(),
-            run,
-        })
+        Ok(Self { netns, internet, pods: Vec::new(), run })
     }
 
     /// Adds a pod, with its veth pair, routes and cgroup.
@@ -134,16 +122,7 @@ impl Node {
         let resolv_conf = self.run.dir().join(format!("resolv.conf-{name}"));
         fs::write(&resolv_conf, format!("nameserver {RESOLVER_V4}\n"))?;
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        let pod = Pod {
-            namespace,
-            name,
-            netns,
-            cgroup,
-            interface,
-            v4,
-            v6,
-            resolv_conf,
-        };
+        let pod = Pod { namespace, name, netns, cgroup, interface, v4, v6, resolv_conf };
         self.pods.push(pod.clone());
         Ok(pod)
     }
@@ -172,14 +151,12 @@ impl Node {
 
     /// A command in the node's namespace, outside of what is enforced.
     pub fn command(&self, program: &Path) -> Result<Command> {
-        self.netns
-            .command(program, &self.run.cgroup().join("agent"))
+        self.netns.command(program, &self.run.cgroup().join("agent"))
     }
 
     /// A command on the internet.
     pub fn internet_command(&self, program: &Path) -> Result<Command> {
-        self.internet
-            .command(program, &self.run.cgroup().join("outside"))
+        self.internet.command(program, &self.run.cgroup().join("outside"))
     }
 }
 
@@ -187,8 +164,7 @@ impl Pod {
     /// A command that runs as a process of this pod.
     pub fn command(&self, program: impl AsRef<Path>) -> Result<Command> {
         let app = self.cgroup.join("app");
-        self.netns
-            .command_with_resolver(program.as_ref(), &app, Some(&self.resolv_conf))
+        self.netns.command_with_resolver(program.as_ref(), &app, Some(&self.resolv_conf))
     }
 
     pub fn ip(&self, family: Family) -> IpAddr {

@@ -72,12 +72,7 @@ impl Pod {
 
     /// The same on a connected socket.
     pub fn udp_connected(&self, address: IpAddr, port: u16) -> Result<Reached> {
-        self.probe(&[
-            "udp",
-            "--connected",
-            &address.to_string(),
-            &port.to_string(),
-        ])
+        self.probe(&["udp", "--connected", &address.to_string(), &port.to_string()])
     }
 
     /// Resolves `count` names that were never asked for before and connects to each at once.
@@ -113,11 +108,7 @@ impl Pod {
         until: &Path,
     ) -> Result<RunningLoad> {
         let mut command = self.command(probe_binary()?)?;
-        command
-            .arg("load")
-            .args(["--attempts", &attempts.to_string()])
-            .arg("--until")
-            .arg(until);
+        command.arg("load").args(["--attempts", &attempts.to_string()]).arg("--until").arg(until);
         for address in allowed {
             command.args(["--allowed", &address.to_string()]);
         }
@@ -131,11 +122,7 @@ impl Pod {
 
     /// Starts a process of the pod that keeps a CPU busy until it is dropped.
     pub fn start_burning(&self) -> Result<Background> {
-        let child = self
-            .command(probe_binary()?)?
-            .arg("burn")
-            .spawn()
-            .context("start burning")?;
+        let child = self.command(probe_binary()?)?.arg("burn").spawn().context("start burning")?;
         Ok(Background { child })
     }
 
@@ -174,15 +161,9 @@ pub fn probe_outside_cgroup<T: DeserializeOwned>(
 
 fn run_probe<T: DeserializeOwned>(mut command: Command, args: &[&str]) -> Result<T> {
     let line = args.join(" ");
-    let output = command
-        .args(args)
-        .output()
-        .with_context(|| format!("run exeat-probe {line}"))?;
+    let output = command.args(args).output().with_context(|| format!("run exeat-probe {line}"))?;
     let stderr = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "exeat-probe {line} failed: {stderr}"
-    );
+    ensure!(output.status.success(), "exeat-probe {line} failed: {stderr}");
     serde_json::from_slice(&output.stdout).with_context(|| format!("output of probe {line}"))
 }
 
@@ -195,11 +176,7 @@ pub struct RunningLoad {
 impl RunningLoad {
     pub fn finish(self) -> Result<Load> {
         let output = self.child.wait_with_output().context("wait for the load")?;
-        ensure!(
-            output.status.success(),
-            "the load ended with {}",
-            output.status
-        );
+        ensure!(output.status.success(), "the load ended with {}", output.status);
         serde_json::from_slice(&output.stdout).context("output of the load")
     }
 }

@@ -40,8 +40,7 @@ impl Entry {
     #[must_use]
     pub fn port(mut self, number: u16, protocol: &str) -> Self {
         let name = format!("{}-{number}", protocol.to_ascii_lowercase());
-        self.ports
-            .push(json!({ "number": number, "name": name, "protocol": protocol }));
+        self.ports.push(json!({ "number": number, "name": name, "protocol": protocol }));
         self
     }
 

@@ -37,14 +37,8 @@ impl RunGuard {
         fs::create_dir(&run.dir).with_context(|| format!("make {}", run.dir.display()))?;
         let bpffs = run.bpffs();
         fs::create_dir(&bpffs).with_context(|| format!("make {}", bpffs.display()))?;
-        mount(
-            Some("bpf"),
-            &bpffs,
-            Some("bpf"),
-            MsFlags::empty(),
-            None::<&str>,
-        )
-        .with_context(|| format!("mount a bpffs on {} (needs root)", bpffs.display()))?;
+        mount(Some("bpf"), &bpffs, Some("bpf"), MsFlags::empty(), None::<&str>)
+            .with_context(|| format!("mount a bpffs on {} (needs root)", bpffs.display()))?;
         fs::create_dir(&run.cgroup).with_context(|| format!("make {}", run.cgroup.display()))?;
         Ok(run)
     }
@@ -94,9 +88,7 @@ fn wipe(chosen: impl Fn(u32) -> bool) {
     let cgroups = cgroup::mount_point().unwrap_or_default();
     for folder in [Path::new("/run/netns"), &cgroups, &std::env::temp_dir()] {
         for name in names(folder) {
-            let pid = name
-                .strip_prefix(PREFIX)
-                .and_then(|rest| rest.split('-').next());
+            let pid = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
             if pid.and_then(|pid| pid.parse().ok()).is_some_and(&chosen) {
                 remove(&name);
             }
@@ -181,8 +173,5 @@ fn names(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect()
+    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }

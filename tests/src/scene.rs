@@ -39,11 +39,7 @@ impl Scene {
     pub fn prepare(test: &str, entries: &[Entry]) -> Result<Self> {
         let world = World::new(test)?;
         let files = AgentFiles::new(&world.node)?;
-        let scene = Self {
-            agent: None,
-            files,
-            world,
-        };
+        let scene = Self { agent: None, files, world };
         for entry in entries {
             scene.put(entry)?;
         }
@@ -56,17 +52,12 @@ impl Scene {
     }
 
     pub fn agent(&self) -> &Agent {
-        self.agent
-            .as_ref()
-            .expect("invariant: the test has started the agent")
+        self.agent.as_ref().expect("invariant: the test has started the agent")
     }
 
     /// `kill -9`.
     pub fn kill_agent(&mut self) -> Result<()> {
-        self.agent
-            .take()
-            .context("the agent is not running")?
-            .kill()
+        self.agent.take().context("the agent is not running")?.kill()
     }
 
     pub fn put(&self, entry: &Entry) -> Result<()> {
@@ -82,20 +73,10 @@ impl Scene {
     pub fn assert_reaches(&self, pod: &Pod, address: IpAddr, port: u16) {
         let server = SocketAddr::new(address.to_canonical(), port);
         let before = self.world.http.arrivals().at(server);
-        let reached = pod
-            .connect(address, port)
-            .unwrap_or_else(|error| panic!("{error:#}"));
-        assert!(
-            reached.is_ok(),
-            "{} to {server} should be allowed: {reached:?}",
-            pod.name
-        );
+        let reached = pod.connect(address, port).unwrap_or_else(|error| panic!("{error:#}"));
+        assert!(reached.is_ok(), "{} to {server} should be allowed: {reached:?}", pod.name);
         let arrived = self.world.http.arrivals().at(server) - before;
-        assert_eq!(
-            arrived, 1,
-            "{} to {server}: connections at the server",
-            pod.name
-        );
+        assert_eq!(arrived, 1, "{} to {server}: connections at the server", pod.name);
     }
 
     /// The TCP connection is refused with EPERM, and not one packet comes out of the node.
@@ -111,10 +92,7 @@ impl Scene {
         let server = SocketAddr::new(address.to_canonical(), port);
         let before = self.world.echo.arrivals().at(server);
         let reached = send().unwrap_or_else(|error| panic!("{error:#}"));
-        assert!(
-            reached.is_ok(),
-            "UDP to {server} should be allowed: {reached:?}"
-        );
+        assert!(reached.is_ok(), "UDP to {server} should be allowed: {reached:?}");
         let arrived = self.world.echo.arrivals().at(server) - before;
         assert_eq!(arrived, 1, "UDP to {server}: datagrams at the server");
     }
@@ -127,12 +105,7 @@ impl Scene {
         result: &str,
         attempt: impl FnOnce() -> Result<Reached>,
     ) {
-        let packets = || {
-            self.world
-                .tap
-                .packets_to(to)
-                .unwrap_or_else(|error| panic!("{error:#}"))
-        };
+        let packets = || self.world.tap.packets_to(to).unwrap_or_else(|error| panic!("{error:#}"));
         let before = packets();
         let reached = attempt().unwrap_or_else(|error| panic!("{error:#}"));
         assert_eq!(reached.result, result, "attempt to reach {to}: {reached:?}");
@@ -144,18 +117,9 @@ impl Scene {
     pub fn assert_no_such_name(&self, pod: &Pod, name: &str) {
         for kind in [Kind::A, Kind::Aaaa] {
             let before = self.world.dns.asked(name);
-            let resolved = pod
-                .resolve(name, kind)
-                .unwrap_or_else(|error| panic!("{error:#}"));
-            assert!(
-                resolved.is_nxdomain(),
-                "{name} {kind:?} for {}: {resolved:?}",
-                pod.name
-            );
-            assert!(
-                resolved.micros < 100_000,
-                "{name} {kind:?} took long: {resolved:?}"
-            );
+            let resolved = pod.resolve(name, kind).unwrap_or_else(|error| panic!("{error:#}"));
+            assert!(resolved.is_nxdomain(), "{name} {kind:?} for {}: {resolved:?}", pod.name);
+            assert!(resolved.micros < 100_000, "{name} {kind:?} took long: {resolved:?}");
             let arrived = self.world.dns.asked(name) - before;
             assert_eq!(arrived, 0, "questions about {name} that left the node");
         }
@@ -164,9 +128,7 @@ impl Scene {
     /// Resolves the name and reaches what it resolves to.
     #[track_caller]
     pub fn assert_name_reaches(&self, pod: &Pod, name: &str, kind: Kind, port: u16) -> IpAddr {
-        let address = pod
-            .address_of(name, kind)
-            .unwrap_or_else(|error| panic!("{error:#}"));
+        let address = pod.address_of(name, kind).unwrap_or_else(|error| panic!("{error:#}"));
         self.assert_reaches(pod, address, port);
         address
     }
@@ -174,26 +136,14 @@ impl Scene {
     /// Waits until a change of the registry has opened the name to the pod.
     #[track_caller]
     pub fn wait_until_resolves(&self, pod: &Pod, name: &str) {
-        let resolves = || {
-            pod.resolve(name, Kind::A)
-                .is_ok_and(|it| !it.addresses.is_empty())
-        };
-        assert!(
-            wait::holds(IN_FORCE_WITHIN, resolves),
-            "{name} is still closed"
-        );
+        let resolves = || pod.resolve(name, Kind::A).is_ok_and(|it| !it.addresses.is_empty());
+        assert!(wait::holds(IN_FORCE_WITHIN, resolves), "{name} is still closed");
     }
 
     /// Waits until a change of the registry has closed the address to the pod.
     #[track_caller]
     pub fn wait_until_refused(&self, pod: &Pod, address: IpAddr, port: u16) {
-        let refused = || {
-            pod.connect(address, port)
-                .is_ok_and(|it| it.result == "EPERM")
-        };
-        assert!(
-            wait::holds(IN_FORCE_WITHIN, refused),
-            "{address} port {port} is still open"
-        );
+        let refused = || pod.connect(address, port).is_ok_and(|it| it.result == "EPERM");
+        assert!(wait::holds(IN_FORCE_WITHIN, refused), "{address} port {port} is still open");
     }
 }

@@ -46,12 +46,7 @@ impl Tap {
         let thread = std::thread::Builder::new()
             .name("tap".to_owned())
             .spawn(move || watch(&socket, &counted, &stopped))?;
-        Ok(Self {
-            counts,
-            stop,
-            thread: Some(thread),
-            sender: node.netns().clone(),
-        })
+        Ok(Self { counts, stop, thread: Some(thread), sender: node.netns().clone() })
     }
 
     /// Packets that arrived for `address` so far, whatever their port and protocol.
@@ -68,11 +63,7 @@ impl Tap {
 
     fn sum(&self, wanted: impl Fn((IpAddr, u16)) -> bool) -> u64 {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts
-            .iter()
-            .filter(|(key, _)| wanted(**key))
-            .map(|(_, count)| count)
-            .sum()
+        counts.iter().filter(|(key, _)| wanted(**key)).map(|(_, count)| count).sum()
     }
 
     /// Sends a datagram down the same wire and waits until it was seen, so everything that
@@ -87,10 +78,7 @@ impl Tap {
             })?
             .context("send the barrier datagram")?;
         let seen = wait::holds(BARRIER_DEADLINE, || count() > before);
-        ensure!(
-            seen,
-            "the tap did not see its own barrier datagram: packets may be uncounted"
-        );
+        ensure!(seen, "the tap did not see its own barrier datagram: packets may be uncounted");
         Ok(())
     }
 }

@@ -17,12 +17,8 @@ pub const ECHO_PORT: u16 = 4000;
 /// What the resolver nobody trusts says to every question.
 pub const STRANGERS_ANSWER: &str = "203.0.113.66";
 /// Addresses with a UDP echo server.
-pub const ECHO_ADDRESSES: [&str; 4] = [
-    "203.0.113.10",
-    "2001:db8::10",
-    "203.0.113.30",
-    "2001:db8::30",
-];
+pub const ECHO_ADDRESSES: [&str; 4] =
+    ["203.0.113.10", "2001:db8::10", "203.0.113.30", "2001:db8::30"];
 
 /// Servers end before the node does: fields are dropped in this order.
 #[derive(Debug)]
@@ -57,16 +53,7 @@ impl World {
             .collect::<Result<Vec<_>>>()?;
         let echo = EchoServer::start(internet, &echo_at)?;
         let tap = Tap::start(&node)?;
-        Ok(Self {
-            dns,
-            stranger,
-            http,
-            echo,
-            tap,
-            web,
-            ledger,
-            node,
-        })
+        Ok(Self { dns, stranger, http, echo, tap, web, ledger, node })
     }
 }
 

@@ -35,21 +35,9 @@ fn prepare(test: &str) -> Scene {
     ];
     let scene = Scene::prepare(test, &entries).unwrap();
     let dns = &scene.world.dns;
-    dns.set(
-        "www.example.com",
-        &[ip("203.0.113.10"), ip("2001:db8::10")],
-        60,
-    );
-    dns.set(
-        "partner.example.com",
-        &[ip("203.0.113.12"), ip("2001:db8::12")],
-        60,
-    );
-    dns.set(
-        "www.example.org",
-        &[ip("203.0.113.99"), ip("2001:db8::99")],
-        60,
-    );
+    dns.set("www.example.com", &[ip("203.0.113.10"), ip("2001:db8::10")], 60);
+    dns.set("partner.example.com", &[ip("203.0.113.12"), ip("2001:db8::12")], 60);
+    dns.set("www.example.org", &[ip("203.0.113.99"), ip("2001:db8::99")], 60);
     dns.numbered("many.example.com", |number| {
         let v4 = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + number;
         let v6 = u128::from(Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, 0)) + u128::from(number);
@@ -85,25 +73,13 @@ fn names_are_compared_without_regard_to_case() {
 fn answers_over_tcp_teach_and_refused_names_open_nothing() {
     let scene = scene("tcp");
     let web = &scene.world.web;
-    for (kind, bare) in [
-        (Kind::A, ip("203.0.113.99")),
-        (Kind::Aaaa, ip("2001:db8::99")),
-    ] {
-        let ask = |name| {
-            web.resolve_at(kind.resolver(), name, kind, &["--tcp"])
-                .unwrap()
-        };
+    for (kind, bare) in [(Kind::A, ip("203.0.113.99")), (Kind::Aaaa, ip("2001:db8::99"))] {
+        let ask = |name| web.resolve_at(kind.resolver(), name, kind, &["--tcp"]).unwrap();
         let granted = ask("www.example.com");
-        let address = *granted
-            .addresses
-            .first()
-            .unwrap_or_else(|| panic!("{granted:?}"));
+        let address = *granted.addresses.first().unwrap_or_else(|| panic!("{granted:?}"));
         scene.assert_reaches(web, address, 80);
         let refused = ask("www.example.org");
-        assert!(
-            refused.addresses.is_empty(),
-            "a name that is not granted: {refused:?}"
-        );
+        assert!(refused.addresses.is_empty(), "a name that is not granted: {refused:?}");
         scene.assert_refused(web, bare, 80);
     }
 }
@@ -115,11 +91,7 @@ fn an_alias_teaches_the_address_at_its_end() {
     let dns = &scene.world.dns;
     dns.alias("www.example.com", "edge.cdn.example", 60);
     dns.alias("edge.cdn.example", "node7.cdn.example", 60);
-    dns.set(
-        "node7.cdn.example",
-        &[ip("203.0.113.70"), ip("2001:db8::70")],
-        60,
-    );
+    dns.set("node7.cdn.example", &[ip("203.0.113.70"), ip("2001:db8::70")], 60);
     for kind in BOTH {
         scene.assert_name_reaches(web, "www.example.com", kind, 80);
     }
@@ -132,19 +104,11 @@ fn a_resolver_that_is_not_trusted_is_not_reached_and_teaches_nothing() {
     let scene = scene("stranger");
     let web = &scene.world.web;
     let server = SocketAddr::new(STRANGER_RESOLVER, 53);
-    for options in [
-        &["--timeout-ms", "1000"][..],
-        &["--tcp", "--timeout-ms", "1000"],
-    ] {
+    for options in [&["--timeout-ms", "1000"][..], &["--tcp", "--timeout-ms", "1000"]] {
         let before = scene.world.tap.packets(STRANGER_RESOLVER).unwrap();
-        let told = web
-            .resolve_at(server, "www.example.com", Kind::A, options)
-            .unwrap();
+        let told = web.resolve_at(server, "www.example.com", Kind::A, options).unwrap();
         assert!(told.addresses.is_empty(), "{told:?}");
-        assert_eq!(
-            scene.world.tap.packets(STRANGER_RESOLVER).unwrap() - before,
-            0
-        );
+        assert_eq!(scene.world.tap.packets(STRANGER_RESOLVER).unwrap() - before, 0);
     }
     assert_eq!(scene.world.stranger.asked_total(), 0);
     scene.assert_refused(web, ip(STRANGERS_ANSWER), 80);
@@ -157,10 +121,7 @@ fn records_nobody_asked_for_open_nothing() {
     let scene = scene("stray");
     let web = &scene.world.web;
     // partner.example.com is registered, but this is not an answer to a question about it.
-    scene
-        .world
-        .dns
-        .stray("www.example.com", "partner.example.com", ip("203.0.113.66"));
+    scene.world.dns.stray("www.example.com", "partner.example.com", ip("203.0.113.66"));
     scene.assert_name_reaches(web, "www.example.com", Kind::A, 80);
     scene.assert_refused(web, ip("203.0.113.66"), 8080);
     scene.assert_name_reaches(web, "partner.example.com", Kind::A, 8080);
@@ -172,20 +133,13 @@ fn records_nobody_asked_for_open_nothing() {
 fn a_forged_answer_from_another_pod_does_not_arrive() {
     let scene = scene("forged");
     let (web, ledger) = (&scene.world.web, &scene.world.ledger);
-    ledger
-        .netns
-        .ip(&format!("addr add {RESOLVER_V4}/32 dev lo\n"))
-        .unwrap();
+    ledger.netns.ip(&format!("addr add {RESOLVER_V4}/32 dev lo\n")).unwrap();
     let victim = SocketAddr::new(web.v4.into(), 5000);
     let listener = EchoServer::start(&web.netns, &[victim]).unwrap();
     forged_answers_open_nothing(&scene, web, 53, |args| {
         let _: Value = probe_outside_cgroup(&scene.world.node, ledger, args).unwrap();
     });
-    assert_eq!(
-        listener.arrivals().total(),
-        0,
-        "forged answers that arrived"
-    );
+    assert_eq!(listener.arrivals().total(), 0, "forged answers that arrived");
 }
 
 /// Here they do arrive: the resolver's own host sends answers nobody asked for.
@@ -199,10 +153,7 @@ fn a_forged_answer_from_the_resolvers_address_opens_nothing() {
         scene.world.node.internet_probe(args).unwrap();
     });
     let arrived = || listener.arrivals().total() > 0;
-    assert!(
-        wait::holds(Duration::from_secs(5), arrived),
-        "the forger does send"
-    );
+    assert!(wait::holds(Duration::from_secs(5), arrived), "the forger does send");
 }
 
 /// Sends answers that nobody asked for: before any question, and after one with something
@@ -211,10 +162,7 @@ fn forged_answers_open_nothing(scene: &Scene, web: &Pod, from_port: u16, send: i
     let evil = ip("203.0.113.66");
     let from = SocketAddr::new(RESOLVER_V4, from_port).to_string();
     let forged = |to_port: u16, id: &str, name: &str| {
-        let (evil, to) = (
-            evil.to_string(),
-            SocketAddr::new(web.v4.into(), to_port).to_string(),
-        );
+        let (evil, to) = (evil.to_string(), SocketAddr::new(web.v4.into(), to_port).to_string());
         send(&[
             "forge", "--from", &from, "--to", &to, "--id", id, "--name", name, "--answer", &evil,
             "--times", "20",
@@ -224,9 +172,7 @@ fn forged_answers_open_nothing(scene: &Scene, web: &Pod, from_port: u16, send: i
     scene.assert_refused(web, evil, 80);
     // A question from port 5001 with id 7.
     let options = ["--id", "7", "--local-port", "5001"];
-    let asked = web
-        .resolve_at(Kind::A.resolver(), "www.example.com", Kind::A, &options)
-        .unwrap();
+    let asked = web.resolve_at(Kind::A.resolver(), "www.example.com", Kind::A, &options).unwrap();
     assert_eq!(asked.addresses, [ip("203.0.113.10")]);
     forged(5001, "8", "www.example.com");
     forged(5002, "7", "www.example.com");
@@ -245,10 +191,7 @@ fn an_answer_never_opens_an_internal_address() {
     let mut scene = prepare("rebinding");
     let internal = "scope: all\nclusterCidrs: [10.9.0.0/24, \"fd00:9::/64\"]\n";
     let config = scene.files.config_for(&scene.world.node);
-    scene
-        .files
-        .write_config(&format!("{internal}{config}"))
-        .unwrap();
+    scene.files.write_config(&format!("{internal}{config}")).unwrap();
     scene.start_agent().unwrap();
     let (web, ledger, dns) = (&scene.world.web, &scene.world.ledger, &scene.world.dns);
     let inside = HttpServer::start(&ledger.netns, &[80], &[]).unwrap();
@@ -256,11 +199,7 @@ fn an_answer_never_opens_an_internal_address() {
     let internal = ["10.9.0.3", "fd00:9::3", "169.254.1.1", "169.254.169.254"];
     for address in internal.map(ip) {
         dns.set("www.example.com", &[address], 60);
-        let kind = if address.is_ipv4() {
-            Kind::A
-        } else {
-            Kind::Aaaa
-        };
+        let kind = if address.is_ipv4() { Kind::A } else { Kind::Aaaa };
         // Whether the pod sees the answer is not the point; what it opens is.
         web.resolve("www.example.com", kind).unwrap();
         let reached = web.connect(address, 80).unwrap();
@@ -277,19 +216,11 @@ fn an_answer_never_opens_an_internal_address() {
 fn five_thousand_first_connects_beside_two_cpu_hogs() {
     let scene = scene("race");
     let (web, ledger) = (&scene.world.web, &scene.world.ledger);
-    let _hogs = [
-        web.start_burning().unwrap(),
-        ledger.start_burning().unwrap(),
-    ];
+    let _hogs = [web.start_burning().unwrap(), ledger.start_burning().unwrap()];
     for (pod, kind, first) in [(web, Kind::A, 0), (ledger, Kind::Aaaa, 2500)] {
-        let outcome = pod
-            .first_connects("many.example.com", 80, first, 2500, kind)
-            .unwrap();
+        let outcome = pod.first_connects("many.example.com", 80, first, 2500, kind).unwrap();
         assert_eq!((outcome.attempts, outcome.failed), (2500, 0), "{outcome:?}");
-        println!(
-            "{kind:?}: 2500 first connects in {:.1} s, 0 failed",
-            outcome.seconds
-        );
+        println!("{kind:?}: 2500 first connects in {:.1} s, 0 failed", outcome.seconds);
     }
     let accepted = || scene.world.http.arrivals().at_port(80);
     let all = wait::holds(Duration::from_secs(10), || accepted() == 5000);
@@ -303,17 +234,10 @@ fn a_pod_that_fills_its_share_takes_nothing_from_another() {
     let scene = scene("share");
     let (web, ledger) = (&scene.world.web, &scene.world.ledger);
     let known = scene.assert_name_reaches(web, "www.example.com", Kind::A, 80);
-    let outcome = web
-        .first_connects("many.example.com", 80, 0, 4200, Kind::A)
-        .unwrap();
+    let outcome = web.first_connects("many.example.com", 80, 0, 4200, Kind::A).unwrap();
     assert!(outcome.failed > 0, "the share has an end: {outcome:?}");
-    assert!(
-        outcome.failed < 200,
-        "and up to there it is the pod's to use: {outcome:?}"
-    );
+    assert!(outcome.failed < 200, "and up to there it is the pod's to use: {outcome:?}");
     scene.assert_reaches(web, known, 80);
-    let outcome = ledger
-        .first_connects("many.example.com", 80, 5000, 50, Kind::A)
-        .unwrap();
+    let outcome = ledger.first_connects("many.example.com", 80, 5000, 50, Kind::A).unwrap();
     assert_eq!((outcome.attempts, outcome.failed), (50, 0), "{outcome:?}");
 }

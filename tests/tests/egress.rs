@@ -31,50 +31,19 @@ fn bare(kind: Kind) -> IpAddr {
 }
 
 fn www() -> Entry {
-    Entry::new("shop", "www", "www.example.com")
-        .private()
-        .port(80, "HTTP")
-        .port(443, "TLS")
+    Entry::new("shop", "www", "www.example.com").private().port(80, "HTTP").port(443, "TLS")
 }
 
 fn scene(test: &str, entries: &[Entry]) -> Scene {
     let scene = Scene::start(test, entries).unwrap();
     let dns = &scene.world.dns;
-    dns.set(
-        "www.example.com",
-        &[ip("203.0.113.10"), ip("2001:db8::10")],
-        60,
-    );
-    dns.set(
-        "clock.example.com",
-        &[ip("203.0.113.30"), ip("2001:db8::30")],
-        60,
-    );
-    dns.set(
-        "img.cdn.example.net",
-        &[ip("203.0.113.20"), ip("2001:db8::20")],
-        60,
-    );
-    dns.set(
-        "a.b.cdn.example.net",
-        &[ip("203.0.113.21"), ip("2001:db8::21")],
-        60,
-    );
-    dns.set(
-        "cdn.example.net",
-        &[ip("203.0.113.22"), ip("2001:db8::22")],
-        60,
-    );
-    dns.set(
-        "xcdn.example.net",
-        &[ip("203.0.113.23"), ip("2001:db8::23")],
-        60,
-    );
-    dns.set(
-        "api.bank.example",
-        &[ip("198.51.100.10"), ip("2001:db8:1::10")],
-        60,
-    );
+    dns.set("www.example.com", &[ip("203.0.113.10"), ip("2001:db8::10")], 60);
+    dns.set("clock.example.com", &[ip("203.0.113.30"), ip("2001:db8::30")], 60);
+    dns.set("img.cdn.example.net", &[ip("203.0.113.20"), ip("2001:db8::20")], 60);
+    dns.set("a.b.cdn.example.net", &[ip("203.0.113.21"), ip("2001:db8::21")], 60);
+    dns.set("cdn.example.net", &[ip("203.0.113.22"), ip("2001:db8::22")], 60);
+    dns.set("xcdn.example.net", &[ip("203.0.113.23"), ip("2001:db8::23")], 60);
+    dns.set("api.bank.example", &[ip("198.51.100.10"), ip("2001:db8:1::10")], 60);
     scene
 }
 
@@ -151,12 +120,7 @@ fn declared_addresses_and_prefixes_need_no_name() {
         .port(5432, "TCP");
     let scene = scene("prefixes", &[entry]);
     let web = &scene.world.web;
-    for inside in [
-        "203.0.113.50",
-        "198.51.100.128",
-        "198.51.100.255",
-        "2001:db8:50::1",
-    ] {
+    for inside in ["203.0.113.50", "198.51.100.128", "198.51.100.255", "2001:db8:50::1"] {
         scene.assert_reaches(web, ip(inside), 5432);
         scene.assert_refused(web, ip(inside), 80);
     }
@@ -181,9 +145,7 @@ fn an_ipv4_address_in_ipv6_clothes_is_the_same_address() {
 
 #[test]
 fn an_entry_is_seen_by_the_namespaces_it_is_exported_to() {
-    let api = Entry::new("bank", "api", "api.bank.example")
-        .private()
-        .port(443, "TLS");
+    let api = Entry::new("bank", "api", "api.bank.example").private().port(443, "TLS");
     let scene = scene("export", &[api]);
     let (web, ledger) = (&scene.world.web, &scene.world.ledger);
     for kind in BOTH {
@@ -208,9 +170,7 @@ fn what_one_pod_learned_opens_nothing_for_another() {
 
 #[test]
 fn pods_do_not_reach_each_other_unregistered() {
-    let peer = Entry::new("shop", "peer", "peer.example.com")
-        .address("10.9.0.3")
-        .port(8080, "TCP");
+    let peer = Entry::new("shop", "peer", "peer.example.com").address("10.9.0.3").port(8080, "TCP");
     let scene = scene("peers", &[www()]);
     let (web, ledger) = (&scene.world.web, &scene.world.ledger);
     let server = HttpServer::start(&ledger.netns, &[8080], &[]).unwrap();
@@ -222,8 +182,7 @@ fn pods_do_not_reach_each_other_unregistered() {
     assert_eq!(IpAddr::from(ledger.v4), ip("10.9.0.3"));
     scene.put(&peer).unwrap();
     let opened = wait::holds(exeat_tests::scene::IN_FORCE_WITHIN, || {
-        web.connect(ledger.v4.into(), 8080)
-            .is_ok_and(|reached| reached.is_ok())
+        web.connect(ledger.v4.into(), 8080).is_ok_and(|reached| reached.is_ok())
     });
     assert!(opened, "the twin: registered, the peer is reached");
 }
@@ -238,16 +197,10 @@ fn a_socket_from_outside_the_pods_cgroup_is_held_on_the_wire() {
     for kind in BOTH {
         let www = web.address_of("www.example.com", kind).unwrap();
         let reached = from_outside(&scene, web, "connect", www, 80);
-        assert!(
-            reached.is_ok(),
-            "the twin, registered and learned: {reached:?}"
-        );
+        assert!(reached.is_ok(), "the twin, registered and learned: {reached:?}");
         let clock = web.address_of("clock.example.com", kind).unwrap();
         let reached = from_outside(&scene, web, "udp", clock, ECHO_PORT);
-        assert!(
-            reached.is_ok(),
-            "the twin, registered and learned: {reached:?}"
-        );
+        assert!(reached.is_ok(), "the twin, registered and learned: {reached:?}");
         for (verb, port) in [("connect", 80), ("udp", ECHO_PORT)] {
             let to = SocketAddr::new(bare(kind), port);
             let before = scene.world.tap.packets_to(to).unwrap();
@@ -296,14 +249,8 @@ fn real_curl_reads_what_is_registered_and_fails_at_once_elsewhere() {
     let web = &scene.world.web;
     for url in ["http://www.example.com/", "https://www.example.com/"] {
         for version in ["-4", "-6"] {
-            let output = web
-                .tool("curl", &["-sSk", version, "--max-time", "5", url])
-                .unwrap();
-            assert_eq!(
-                String::from_utf8_lossy(&output.stdout),
-                PAGE,
-                "{url}: {output:?}"
-            );
+            let output = web.tool("curl", &["-sSk", version, "--max-time", "5", url]).unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), PAGE, "{url}: {output:?}");
         }
     }
     // Exit codes of curl: 6 is "could not resolve host", 7 "failed to connect".
@@ -316,11 +263,7 @@ fn real_curl_reads_what_is_registered_and_fails_at_once_elsewhere() {
         let start = Instant::now();
         let output = web.tool("curl", &["-sS", "--max-time", "5", url]).unwrap();
         assert_eq!(output.status.code(), Some(code), "{url}: {output:?}");
-        assert!(
-            start.elapsed() < Duration::from_secs(1),
-            "{url} took {:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() < Duration::from_secs(1), "{url} took {:?}", start.elapsed());
     }
 }
 
@@ -328,29 +271,14 @@ fn real_curl_reads_what_is_registered_and_fails_at_once_elsewhere() {
 fn real_dnsmasq_and_dig_teach_as_well() {
     let mut scene = Scene::prepare("dnsmasq", &[www()]).unwrap();
     let node = &scene.world.node;
-    node.internet()
-        .ip("addr add 192.0.2.54/32 dev lo\n")
-        .unwrap();
-    let config = scene
-        .files
-        .config_for(node)
-        .replace("resolvers: [", "resolvers: [192.0.2.54, ");
+    node.internet().ip("addr add 192.0.2.54/32 dev lo\n").unwrap();
+    let config = scene.files.config_for(node).replace("resolvers: [", "resolvers: [192.0.2.54, ");
     scene.files.write_config(&config).unwrap();
     let child = node
         .internet_command("dnsmasq".as_ref())
         .unwrap()
-        .args([
-            "--keep-in-foreground",
-            "--no-resolv",
-            "--no-hosts",
-            "--bind-interfaces",
-        ])
-        .args([
-            "--conf-file=/dev/null",
-            "--pid-file=",
-            "--user=root",
-            "--local-ttl=60",
-        ])
+        .args(["--keep-in-foreground", "--no-resolv", "--no-hosts", "--bind-interfaces"])
+        .args(["--conf-file=/dev/null", "--pid-file=", "--user=root", "--local-ttl=60"])
         .args(["--listen-address=192.0.2.54", "--except-interface=uplink"])
         .arg("--host-record=www.example.com,203.0.113.60,2001:db8::60")
         .stderr(Stdio::null())
@@ -359,39 +287,19 @@ fn real_dnsmasq_and_dig_teach_as_well() {
     let _dnsmasq = Background::new(child);
     let question = ["resolve", "www.example.com", "--server", "192.0.2.54:53"];
     let up = wait::holds(Duration::from_secs(10), || {
-        node.internet_probe(&question)
-            .is_ok_and(|answer| answer["rcode"] == "NoError")
+        node.internet_probe(&question).is_ok_and(|answer| answer["rcode"] == "NoError")
     });
     assert!(up, "dnsmasq answers");
     scene.start_agent().unwrap();
     let web = &scene.world.web;
     for (kind, address) in [("A", ip("203.0.113.60")), ("AAAA", ip("2001:db8::60"))] {
         scene.assert_refused(web, address, 80);
-        let dig = [
-            "+short",
-            "+tries=1",
-            "+timeout=2",
-            "@192.0.2.54",
-            "www.example.com",
-            kind,
-        ];
+        let dig = ["+short", "+tries=1", "+timeout=2", "@192.0.2.54", "www.example.com", kind];
         let output = web.tool("dig", &dig).unwrap();
-        assert_eq!(
-            String::from_utf8_lossy(&output.stdout).trim(),
-            address.to_string()
-        );
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), address.to_string());
         scene.assert_reaches(web, address, 80);
     }
-    let dig = [
-        "+tries=1",
-        "+timeout=2",
-        "@192.0.2.54",
-        "www.example.org",
-        "A",
-    ];
+    let dig = ["+tries=1", "+timeout=2", "@192.0.2.54", "www.example.org", "A"];
     let output = web.tool("dig", &dig).unwrap();
-    assert!(
-        String::from_utf8_lossy(&output.stdout).contains("NXDOMAIN"),
-        "{output:?}"
-    );
+    assert!(String::from_utf8_lossy(&output.stdout).contains("NXDOMAIN"), "{output:?}");
 }

@@ -46,10 +46,7 @@ fn refuses_config(test: &str, change: impl Fn(&Scene, String) -> String, words: 
     scene.kill_agent().unwrap();
     let good = scene.files.config_for(&scene.world.node);
     let pinned = scene.files.pinned();
-    scene
-        .files
-        .write_config(&change(&scene, good.clone()))
-        .unwrap();
+    scene.files.write_config(&change(&scene, good.clone())).unwrap();
     let output = scene.files.run_to_end(&scene.world.node).unwrap();
     assert_one_sentence(&output, words);
     assert_eq!(scene.files.pinned(), pinned, "what is pinned");
@@ -65,16 +62,10 @@ fn refuses_config(test: &str, change: impl Fn(&Scene, String) -> String, words: 
 fn assert_one_sentence(output: &Output, words: &[&str]) {
     let said = text(output);
     assert!(!output.status.success(), "it should have failed:\n{said}");
-    assert!(
-        !said.contains("panicked") && !said.contains("RUST_BACKTRACE"),
-        "{said}"
-    );
+    assert!(!said.contains("panicked") && !said.contains("RUST_BACKTRACE"), "{said}");
     let sentence = |line: &str| words.iter().all(|word| line.contains(word));
     let lines = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        lines.lines().any(sentence),
-        "no line of standard error has {words:?}:\n{said}"
-    );
+    assert!(lines.lines().any(sentence), "no line of standard error has {words:?}:\n{said}");
 }
 
 #[test]
@@ -113,10 +104,7 @@ fn a_missing_cgroup_is_named() {
 fn a_missing_cgroup_root_is_named() {
     let change = |scene: &Scene, good: String| {
         let root = scene.world.node.cgroup_root().display().to_string();
-        good.replace(
-            &format!("cgroupRoot: {root}\n"),
-            &format!("cgroupRoot: {root}-nowhere\n"),
-        )
+        good.replace(&format!("cgroupRoot: {root}\n"), &format!("cgroupRoot: {root}-nowhere\n"))
     };
     refuses_config("root", change, &["pods-nowhere", "cgroup"]);
 }
@@ -126,10 +114,7 @@ fn the_cgroup_root_of_the_host_is_no_attach_point() {
     let change = |scene: &Scene, good: String| {
         let root = scene.world.node.cgroup_root().display().to_string();
         let host = cgroup::mount_point().unwrap();
-        good.replace(
-            &format!("cgroupRoot: {root}\n"),
-            &format!("cgroupRoot: {}\n", host.display()),
-        )
+        good.replace(&format!("cgroupRoot: {root}\n"), &format!("cgroupRoot: {}\n", host.display()))
     };
     refuses_config("host", change, &["root", "cgroup"]);
 }
@@ -145,10 +130,7 @@ fn a_pin_path_outside_of_bpffs_is_named() {
     let change = |scene: &Scene, good: String| {
         let pins = scene.files.pin_path.display().to_string();
         let plain = scene.world.node.run().dir().join("plain");
-        good.replace(
-            &format!("pinPath: {pins}\n"),
-            &format!("pinPath: {}\n", plain.display()),
-        )
+        good.replace(&format!("pinPath: {pins}\n"), &format!("pinPath: {}\n", plain.display()))
     };
     refuses_config("bpffs", change, &["bpffs", "plain"]);
 }
@@ -159,10 +141,7 @@ fn missing_capabilities_are_named() {
     scene.kill_agent().unwrap();
     let mut command: Command = scene.world.node.command("setpriv".as_ref()).unwrap();
     command.args(["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]);
-    command
-        .arg(scene.files.binary())
-        .args(["run", "--config"])
-        .arg(scene.files.config());
+    command.arg(scene.files.binary()).args(["run", "--config"]).arg(scene.files.config());
     let output = scene.files.to_end(command).unwrap();
     assert_one_sentence(&output, &["CAP_"]);
     assert_enforced(&scene);
@@ -173,19 +152,9 @@ fn missing_capabilities_are_named() {
 /// Waits until the agent's log has a new line about `word`.
 #[track_caller]
 fn wait_for_report(scene: &Scene, seen: usize, word: &str) {
-    let reported = || {
-        scene
-            .files
-            .log_text()
-            .get(seen..)
-            .is_some_and(|new| new.contains(word))
-    };
+    let reported = || scene.files.log_text().get(seen..).is_some_and(|new| new.contains(word));
     let log = || scene.files.log_text();
-    assert!(
-        wait::holds(Duration::from_secs(5), reported),
-        "no word of {word}:\n{}",
-        log()
-    );
+    assert!(wait::holds(Duration::from_secs(5), reported), "no word of {word}:\n{}", log());
 }
 
 #[test]
@@ -193,11 +162,7 @@ fn bad_yaml_keeps_the_last_good_registry() {
     let scene = scene("yaml");
     let web = &scene.world.web;
     let file = www().file();
-    for bad in [
-        "\"unclosed: [\n",
-        "kind: ServiceEntry\n\tspec: {}\n",
-        "- \u{0}\n",
-    ] {
+    for bad in ["\"unclosed: [\n", "kind: ServiceEntry\n\tspec: {}\n", "- \u{0}\n"] {
         let seen = scene.files.log_text().len();
         scene.files.put(&file, bad).unwrap();
         wait_for_report(&scene, seen, &file);
@@ -205,10 +170,7 @@ fn bad_yaml_keeps_the_last_good_registry() {
         assert_eq!(scene.agent().http("/healthz").unwrap().0, 200);
     }
     // The agent still listens to the folder.
-    scene
-        .files
-        .put(&file, &www().host("more.example.com").manifest())
-        .unwrap();
+    scene.files.put(&file, &www().host("more.example.com").manifest()).unwrap();
     scene.wait_until_resolves(web, "more.example.com");
     scene.assert_name_reaches(web, "more.example.com", Kind::A, 80);
 }
@@ -236,23 +198,13 @@ fn an_invalid_object_is_reported_and_the_others_count() {
     let web = &scene.world.web;
     let seen = scene.files.log_text().len();
     // Port 0 is invalid, so the object is ignored whole; the other one in the file is good.
-    let bad = Entry::new("shop", "bad", "www.example.org")
-        .port(0, "HTTP")
-        .manifest();
-    let good = Entry::new("shop", "more", "more.example.com")
-        .port(80, "HTTP")
-        .manifest();
-    scene
-        .files
-        .put("two.yaml", &format!("{bad}---\n{good}"))
-        .unwrap();
+    let bad = Entry::new("shop", "bad", "www.example.org").port(0, "HTTP").manifest();
+    let good = Entry::new("shop", "more", "more.example.com").port(80, "HTTP").manifest();
+    scene.files.put("two.yaml", &format!("{bad}---\n{good}")).unwrap();
     scene.wait_until_resolves(web, "more.example.com");
     scene.assert_name_reaches(web, "more.example.com", Kind::A, 80);
     assert_enforced(&scene);
     wait_for_report(&scene, seen, "bad");
     let metrics = scene.agent().metrics().unwrap();
-    assert!(
-        metrics.sum("exeat_reports", &[]) > 0.0,
-        "exeat_reports counts it"
-    );
+    assert!(metrics.sum("exeat_reports", &[]) > 0.0, "exeat_reports counts it");
 }

@@ -30,68 +30,41 @@ fn everything_is_reachable_without_an_agent() {
     let echo_at = ["192.0.2.10", "2001:db8::10"].map(|text| SocketAddr::new(ip(text), 4000));
     let echo = EchoServer::start(node.internet(), &echo_at).unwrap();
     let tap = Tap::start(&node).unwrap();
-    dns.set(
-        "www.example.com",
-        &[ip("192.0.2.10"), ip("2001:db8::10")],
-        60,
-    );
+    dns.set("www.example.com", &[ip("192.0.2.10"), ip("2001:db8::10")], 60);
     dns.alias("alias.example.com", "www.example.com", 60);
     dns.numbered("many.example.com", |number| {
         vec![IpAddr::from([198, 18, 0, u8::try_from(number).unwrap()])]
     });
 
-    for (kind, address) in [
-        (Kind::A, ip("192.0.2.10")),
-        (Kind::Aaaa, ip("2001:db8::10")),
-    ] {
+    for (kind, address) in [(Kind::A, ip("192.0.2.10")), (Kind::Aaaa, ip("2001:db8::10"))] {
         assert_eq!(pod.address_of("www.example.com", kind).unwrap(), address);
         assert_eq!(pod.address_of("alias.example.com", kind).unwrap(), address);
-        let tcp = pod
-            .resolve_at(kind.resolver(), "www.example.com", kind, &["--tcp"])
-            .unwrap();
+        let tcp = pod.resolve_at(kind.resolver(), "www.example.com", kind, &["--tcp"]).unwrap();
         assert_eq!(tcp.addresses, [address], "over TCP: {tcp:?}");
-        assert!(
-            pod.resolve("nothing.example.com", kind)
-                .unwrap()
-                .is_nxdomain()
-        );
+        assert!(pod.resolve("nothing.example.com", kind).unwrap().is_nxdomain());
         for port in [80, 443] {
             let reached = pod.connect(address, port).unwrap();
             assert!(reached.is_ok(), "TCP {address} port {port}: {reached:?}");
             assert_eq!(web.arrivals().at(SocketAddr::new(address, port)), 1);
             assert_ne!(tap.packets_to(SocketAddr::new(address, port)).unwrap(), 0);
         }
-        for reached in [
-            pod.udp(address, 4000).unwrap(),
-            pod.udp_connected(address, 4000).unwrap(),
-        ] {
+        for reached in [pod.udp(address, 4000).unwrap(), pod.udp_connected(address, 4000).unwrap()]
+        {
             assert!(reached.is_ok(), "UDP {address}: {reached:?}");
         }
         assert_eq!(echo.arrivals().at(SocketAddr::new(address, 4000)), 2);
         let refused = pod.connect(address, 81).unwrap();
         assert_eq!(refused.result, "ECONNREFUSED", "nobody listens there");
     }
-    assert_eq!(
-        dns.asked("WWW.example.com."),
-        4,
-        "two questions over UDP, two over TCP"
-    );
-    let many = pod
-        .first_connects("many.example.com", 80, 0, 20, Kind::A)
-        .unwrap();
+    assert_eq!(dns.asked("WWW.example.com."), 4, "two questions over UDP, two over TCP");
+    let many = pod.first_connects("many.example.com", 80, 0, 20, Kind::A).unwrap();
     assert_eq!((many.attempts, many.failed), (20, 0), "{many:?}");
-    let told = pod
-        .resolve_at(stranger_at, "any.example.net", Kind::A, &[])
-        .unwrap();
+    let told = pod.resolve_at(stranger_at, "any.example.net", Kind::A, &[]).unwrap();
     assert_eq!(told.addresses, [ip("203.0.113.66")]);
     assert_eq!(stranger.asked_total(), 1);
     for url in ["http://www.example.com/", "https://www.example.com/"] {
         let output = pod.tool("curl", &["-sSk", "--max-time", "5", url]).unwrap();
-        assert_eq!(
-            String::from_utf8_lossy(&output.stdout),
-            PAGE,
-            "curl {url}: {output:?}"
-        );
+        assert_eq!(String::from_utf8_lossy(&output.stdout), PAGE, "curl {url}: {output:?}");
     }
 }
 
@@ -116,26 +89,14 @@ fn a_forged_answer_arrives_without_an_agent() {
     let ledger = node.pod("bank", "ledger").unwrap();
     let victim = SocketAddr::new(web.v4.into(), 5000);
     let listener = EchoServer::start(&web.netns, &[victim]).unwrap();
-    ledger
-        .netns
-        .ip(&format!("addr add {RESOLVER_V4}/32 dev lo\n"))
-        .unwrap();
-    let (from, to) = (
-        SocketAddr::new(RESOLVER_V4, 53).to_string(),
-        victim.to_string(),
-    );
-    let args = [
-        "forge", "--from", &from, "--to", &to, "--id", "7", "--times", "20",
-    ];
+    ledger.netns.ip(&format!("addr add {RESOLVER_V4}/32 dev lo\n")).unwrap();
+    let (from, to) = (SocketAddr::new(RESOLVER_V4, 53).to_string(), victim.to_string());
+    let args = ["forge", "--from", &from, "--to", &to, "--id", "7", "--times", "20"];
     let about = ["--name", "www.example.com", "--answer", "203.0.113.66"];
     let args = [&args[..], &about].concat();
     let _: serde_json::Value = probe_outside_cgroup(&node, &ledger, &args).unwrap();
     let arrived = || listener.arrivals().total() == 20;
-    assert!(
-        wait::holds(Duration::from_secs(5), arrived),
-        "{}",
-        listener.arrivals().total()
-    );
+    assert!(wait::holds(Duration::from_secs(5), arrived), "{}", listener.arrivals().total());
 }
 
 #[test]
@@ -144,10 +105,7 @@ fn nothing_is_left_behind_after_success_and_after_a_panic() {
     let run = node.run().name().to_owned();
     let pod = node.pod("shop", "web").unwrap();
     let burning = pod.start_burning().unwrap();
-    assert!(
-        run::leftovers(&run).len() >= 5,
-        "namespaces, cgroup and folder are there"
-    );
+    assert!(run::leftovers(&run).len() >= 5, "namespaces, cgroup and folder are there");
     drop(node);
     assert_eq!(run::leftovers(&run), [""; 0], "after a plain end");
     drop(burning);
@@ -177,13 +135,7 @@ fn nothing_is_left_behind_after_an_interrupt() {
         let made = wait::holds(Duration::from_secs(20), || run::leftovers(&run).len() >= 6);
         assert!(made, "the demo made its node");
         let pid = demo.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", signal, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
         assert!(!demo.wait().unwrap().success());
         if signal == "KILL" {
             assert_ne!(run::leftovers(&run), [""; 0], "nobody could clean up");

@@ -28,21 +28,9 @@ fn scene(test: &str) -> Scene {
     let cdn = Entry::new("shop", "cdn", "*.cdn.example.net").port(80, "HTTP");
     let scene = Scene::start(test, &[www(), cdn]).unwrap();
     let dns = &scene.world.dns;
-    dns.set(
-        "www.example.com",
-        &[ip("203.0.113.10"), ip("2001:db8::10")],
-        3600,
-    );
-    dns.set(
-        "new.cdn.example.net",
-        &[ip("203.0.113.20"), ip("2001:db8::20")],
-        3600,
-    );
-    dns.set(
-        "www.example.org",
-        &[ip("203.0.113.99"), ip("2001:db8::99")],
-        3600,
-    );
+    dns.set("www.example.com", &[ip("203.0.113.10"), ip("2001:db8::10")], 3600);
+    dns.set("new.cdn.example.net", &[ip("203.0.113.20"), ip("2001:db8::20")], 3600);
+    dns.set("www.example.org", &[ip("203.0.113.99"), ip("2001:db8::99")], 3600);
     dns.set("later.example.com", &[ip("203.0.113.30")], 3600);
     scene
 }
@@ -71,9 +59,7 @@ fn killed_under_load_and_started_again_nothing_leaks_and_nothing_fails() {
     let denied = ["203.0.113.99", "2001:db8::99", "203.0.113.10"];
     let denied = denied.map(|text| SocketAddr::new(ip(text), 8080));
     let enough = scene.world.node.run().dir().join("enough");
-    let load = web
-        .start_load(&allowed, &denied, LOAD_ATTEMPTS, &enough)
-        .unwrap();
+    let load = web.start_load(&allowed, &denied, LOAD_ATTEMPTS, &enough).unwrap();
     for kill in 1..=KILLS {
         let progress = kill * LOAD_ATTEMPTS / 2 / (KILLS + 1);
         let arrivals = || scene.world.http.arrivals().at_port(80);
@@ -85,21 +71,10 @@ fn killed_under_load_and_started_again_nothing_leaks_and_nothing_fails() {
     std::fs::write(&enough, "").unwrap();
     let load = load.finish().unwrap();
     println!("{load:?}");
-    assert!(
-        load.allowed_ok + load.denied_blocked >= LOAD_ATTEMPTS,
-        "{load:?}"
-    );
-    assert_eq!(
-        (load.allowed_failed, load.denied_leaked),
-        (0, 0),
-        "{load:?}"
-    );
+    assert!(load.allowed_ok + load.denied_blocked >= LOAD_ATTEMPTS, "{load:?}");
+    assert_eq!((load.allowed_failed, load.denied_leaked), (0, 0), "{load:?}");
     for to in denied {
-        assert_eq!(
-            scene.world.tap.packets_to(to).unwrap(),
-            0,
-            "packets for {to}"
-        );
+        assert_eq!(scene.world.tap.packets_to(to).unwrap(), 0, "packets for {to}");
     }
     assert!(load.surprises.is_empty(), "{load:?}");
 }
@@ -136,9 +111,7 @@ fn a_registry_changed_while_the_agent_was_dead_is_in_force_when_it_is_ready() {
     let www_address = scene.assert_name_reaches(&web, "www.example.com", Kind::A, 80);
     scene.kill_agent().unwrap();
     scene.remove(&www()).unwrap();
-    scene
-        .put(&Entry::new("shop", "later", "later.example.com").port(80, "HTTP"))
-        .unwrap();
+    scene.put(&Entry::new("shop", "later", "later.example.com").port(80, "HTTP")).unwrap();
     scene.assert_reaches(&web, www_address, 80);
     scene.assert_no_such_name(&web, "later.example.com");
     scene.start_agent().unwrap();
@@ -159,14 +132,8 @@ fn registry_changes_take_effect_on_what_was_learned_before() {
     scene.wait_until_resolves(web, "www.example.com");
     scene.assert_name_reaches(web, "www.example.com", Kind::A, 80);
     scene.put(&www().port(8080, "HTTP")).unwrap();
-    let opened = || {
-        web.connect(address, 8080)
-            .is_ok_and(|reached| reached.is_ok())
-    };
-    assert!(
-        wait::holds(exeat_tests::scene::IN_FORCE_WITHIN, opened),
-        "a port was added"
-    );
+    let opened = || web.connect(address, 8080).is_ok_and(|reached| reached.is_ok());
+    assert!(wait::holds(exeat_tests::scene::IN_FORCE_WITHIN, opened), "a port was added");
 }
 
 #[test]
@@ -176,17 +143,10 @@ fn a_second_agent_refuses_and_changes_nothing() {
     let output = scene.files.run_to_end(&scene.world.node).unwrap();
     assert!(!output.status.success(), "{output:?}");
     let words = text(&output);
-    assert!(
-        words.contains("another") && words.contains("lock"),
-        "{words}"
-    );
+    assert!(words.contains("another") && words.contains("lock"), "{words}");
     assert_eq!(scene.files.pinned(), before);
     assert_enforced(&scene);
-    assert_eq!(
-        scene.agent().http("/healthz").unwrap().0,
-        200,
-        "the first one is well"
-    );
+    assert_eq!(scene.agent().http("/healthz").unwrap().0, 200, "the first one is well");
 }
 
 #[test]
@@ -199,10 +159,7 @@ fn cleanup_takes_everything_out_of_the_kernel() {
     assert_eq!(scene.files.pinned().len(), 0, "{:?}", scene.files.pinned());
     let web = &scene.world.web;
     scene.assert_reaches(web, ip("203.0.113.99"), 8080);
-    assert_eq!(
-        web.address_of("www.example.org", Kind::A).unwrap(),
-        ip("203.0.113.99")
-    );
+    assert_eq!(web.address_of("www.example.org", Kind::A).unwrap(), ip("203.0.113.99"));
     // A second time there is nothing to do, which is no error.
     scene.files.clean_up(&scene.world.node).unwrap();
 }

@@ -20,9 +20,7 @@ pub(crate) fn build(options: &Options) -> Result<()> {
 
 /// Builds both halves where everything is set up.
 pub(crate) fn compile(options: &Options) -> Result<()> {
-    build_ebpf::build(&build_ebpf::Options {
-        debug_log: options.debug,
-    })?;
+    build_ebpf::build(&build_ebpf::Options { debug_log: options.debug })?;
     let mut cargo = run::cargo();
     cargo.args(["build", "--package", "exeat-agent", "--bin", "exeat"]);
     if !options.debug {

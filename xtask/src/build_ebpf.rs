@@ -61,14 +61,7 @@ fn cargo(toolchain: &Toolchain, options: &Options) -> Command {
         }
     };
     command
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "exeat-ebpf",
-            "--target",
-            TARGET,
-        ])
+        .args(["build", "--release", "--package", "exeat-ebpf", "--target", TARGET])
         .env("CARGO_TARGET_DIR", run::target("ebpf"))
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(toolchain));
     if matches!(toolchain.compiler, Compiler::Nightly { .. }) {

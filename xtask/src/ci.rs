@@ -9,26 +9,8 @@ use crate::{run, stages::Stages, test, tidy};
 /// The checks that are one cargo call each.
 const CARGO_STAGES: [(&str, &[&str]); 3] = [
     ("format", &["fmt", "--all", "--check"]),
-    (
-        "clippy",
-        &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ],
-    ),
-    (
-        "docs",
-        &[
-            "doc",
-            "--workspace",
-            "--no-deps",
-            "--document-private-items",
-        ],
-    ),
+    ("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    ("docs", &["doc", "--workspace", "--no-deps", "--document-private-items"]),
 ];
 
 /// Runs all stages; the first failure ends it and names the command that repeats it alone.
@@ -45,9 +27,8 @@ pub(crate) fn ci() -> Result<()> {
         }
         stages.run(name, &alone, || run::run(&mut cargo).map(|()| ok()))?;
     }
-    stages.run("test", "cargo xtask test", || {
-        test::test(&test::Options::default()).map(|()| ok())
-    })?;
+    stages
+        .run("test", "cargo xtask test", || test::test(&test::Options::default()).map(|()| ok()))?;
     stages.print();
     Ok(())
 }

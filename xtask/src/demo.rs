@@ -27,9 +27,6 @@ pub(crate) fn demo(options: &Options) -> Result<()> {
     build::compile(&build::Options::default())?;
     run::run(run::cargo().args(["build", "--release", "--package", "exeat-tests", "--bins"]))?;
     let program = run::target("release/exeat-demo");
-    let error = Command::new(&program)
-        .args(&options.arguments)
-        .current_dir(run::root())
-        .exec();
+    let error = Command::new(&program).args(&options.arguments).current_dir(run::root()).exec();
     Err(error).with_context(|| format!("cannot start {}", program.display()))
 }

@@ -24,10 +24,7 @@ const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 /// Crates that come in more than one version, and why that cannot be helped yet.
 const DUPLICATES: &[(&str, &str)] = &[
     ("getrandom", "ring needs 0.2; the others 0.4"),
-    (
-        "syn",
-        "aya, tracing and zerocopy expand their macros with 2; clap and serde with 3",
-    ),
+    ("syn", "aya, tracing and zerocopy expand their macros with 2; clap and serde with 3"),
     ("synstructure", "one for each version of syn"),
 ];
 
@@ -40,12 +37,7 @@ pub(crate) fn check(packages: &[Package]) -> Vec<String> {
 }
 
 fn licence_fault(package: &Package) -> Option<String> {
-    let Package {
-        name,
-        version,
-        licence,
-        ..
-    } = package;
+    let Package { name, version, licence, .. } = package;
     let allowed = satisfied(licence);
     (!allowed).then(|| {
         format!("{name} {version} is under `{licence}`, which xtask/src/licences.rs does not allow")
@@ -53,22 +45,13 @@ fn licence_fault(package: &Package) -> Option<String> {
 }
 
 fn source_fault(package: &Package) -> Option<String> {
-    let Package {
-        name,
-        version,
-        source,
-        ..
-    } = package;
+    let Package { name, version, source, .. } = package;
     let source = source.as_deref().filter(|source| *source != REGISTRY)?;
-    Some(format!(
-        "{name} {version} comes from {source}: take it from crates.io"
-    ))
+    Some(format!("{name} {version} comes from {source}: take it from crates.io"))
 }
 
 fn duplicate_faults(packages: &[Package], excused: &[(&str, &str)]) -> Vec<String> {
-    let unexcused = duplicates(packages)
-        .into_iter()
-        .filter(|(name, _)| !names(excused, name));
+    let unexcused = duplicates(packages).into_iter().filter(|(name, _)| !names(excused, name));
     unexcused
         .map(|(name, versions)| {
             format!(
@@ -84,12 +67,8 @@ fn duplicate_faults(packages: &[Package], excused: &[(&str, &str)]) -> Vec<Strin
 /// Excuses that are needed no more.
 pub(crate) fn notes(packages: &[Package]) -> Vec<String> {
     let duplicates = duplicates(packages);
-    let stale = DUPLICATES
-        .iter()
-        .filter(|(name, _)| !duplicates.contains_key(name));
-    stale
-        .map(|(name, _)| format!("{name} comes in one version: take it off the list"))
-        .collect()
+    let stale = DUPLICATES.iter().filter(|(name, _)| !duplicates.contains_key(name));
+    stale.map(|(name, _)| format!("{name} comes in one version: take it off the list")).collect()
 }
 
 fn duplicates(packages: &[Package]) -> BTreeMap<&str, Vec<&str>> {
@@ -107,10 +86,7 @@ fn names(excused: &[(&str, &str)], name: &str) -> bool {
 
 /// Whether a choice of allowed licences satisfies an SPDX expression. `/` is the old way to write `OR`.
 fn satisfied(expression: &str) -> bool {
-    let spaced = expression
-        .replace('(', " ( ")
-        .replace(')', " ) ")
-        .replace('/', " OR ");
+    let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let mut rest = words.as_slice();
     any_of(&mut rest) == Some(true) && rest.is_empty()
@@ -193,10 +169,7 @@ mod tests {
     #[test]
     fn two_versions_need_an_excuse() {
         let one = [package("a", "1.0.0", REGISTRY)];
-        let two = [
-            package("a", "1.0.0", REGISTRY),
-            package("a", "2.0.0", REGISTRY),
-        ];
+        let two = [package("a", "1.0.0", REGISTRY), package("a", "2.0.0", REGISTRY)];
         assert!(duplicate_faults(&one, &[]).is_empty());
         assert!(duplicate_faults(&two, &[("a", "b still needs the first")]).is_empty());
         assert!(duplicate_faults(&two, &[])[0].contains("2 versions (1.0.0, 2.0.0)"));

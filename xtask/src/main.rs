@@ -19,11 +19,7 @@ mod tidy;
 mod toolchain;
 
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    about = "Set up, build, try and check exeat",
-    max_term_width = 100
-)]
+#[command(name = "cargo xtask", about = "Set up, build, try and check exeat", max_term_width = 100)]
 struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -57,10 +53,7 @@ fn main() -> ExitCode {
             // Not by returning it from `main`: where RUST_BACKTRACE is set, that buries the text
             // in a stack trace.
             eprintln!("\nerror: {error}");
-            error
-                .chain()
-                .skip(1)
-                .for_each(|cause| eprintln!("because: {cause}"));
+            error.chain().skip(1).for_each(|cause| eprintln!("because: {cause}"));
             ExitCode::FAILURE
         }
     }

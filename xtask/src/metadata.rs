@@ -32,9 +32,7 @@ fn parse(json: &str) -> Result<Vec<Package>> {
 }
 
 fn package(value: &Value) -> Result<Package> {
-    let dependencies = list(value, "dependencies")?
-        .iter()
-        .map(|entry| text(entry, "name"));
+    let dependencies = list(value, "dependencies")?.iter().map(|entry| text(entry, "name"));
     Ok(Package {
         name: text(value, "name")?,
         version: text(value, "version")?,
@@ -45,14 +43,9 @@ fn package(value: &Value) -> Result<Package> {
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> Result<&'a Vec<Value>> {
-    value[key]
-        .as_array()
-        .with_context(|| format!("no list `{key}`"))
+    value[key].as_array().with_context(|| format!("no list `{key}`"))
 }
 
 fn text(value: &Value, key: &str) -> Result<String> {
-    value[key]
-        .as_str()
-        .map(str::to_owned)
-        .with_context(|| format!("no text `{key}`"))
+    value[key].as_str().map(str::to_owned).with_context(|| format!("no text `{key}`"))
 }

@@ -29,10 +29,7 @@ pub(crate) fn target(path: &str) -> PathBuf {
 /// The cargo that started this program, set up to build for the host.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(cargo_path());
-    command
-        .current_dir(root())
-        .env("CARGO_TARGET_DIR", target(""))
-        .env_remove("LD_LIBRARY_PATH");
+    command.current_dir(root()).env("CARGO_TARGET_DIR", target("")).env_remove("LD_LIBRARY_PATH");
     for (name, _) in env::vars_os() {
         let of_this_package = name.to_str().is_some_and(|name| {
             name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
@@ -80,9 +77,7 @@ fn chooses_a_toolchain(name: &str) -> bool {
 
 /// Runs a command whose output the reader sees.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {}", shown(command)))?;
+    let status = command.status().with_context(|| format!("cannot start {}", shown(command)))?;
     if !status.success() {
         bail!("{} failed ({status})", shown(command));
     }
@@ -97,12 +92,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
         .with_context(|| format!("cannot start {}", shown(command)))?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "{} failed ({})\n{}",
-            shown(command),
-            output.status,
-            stderr.trim_end()
-        );
+        bail!("{} failed ({})\n{}", shown(command), output.status, stderr.trim_end());
     }
     String::from_utf8(output.stdout)
         .with_context(|| format!("{} did not print UTF-8", shown(command)))
@@ -114,9 +104,7 @@ pub(crate) fn logged(what: &str, log_name: &str, command: &mut Command) -> Resul
     fs::create_dir_all(target(""))
         .with_context(|| format!("cannot make {}", target("").display()))?;
     let file = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-    let both = file
-        .try_clone()
-        .with_context(|| format!("cannot write {}", log.display()))?;
+    let both = file.try_clone().with_context(|| format!("cannot write {}", log.display()))?;
     println!("  {what} (log: {})", log.display());
     let started = Instant::now();
     let status = command
@@ -142,11 +130,7 @@ pub(crate) fn logged(what: &str, log_name: &str, command: &mut Command) -> Resul
 fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let first = lines.len().saturating_sub(TAIL_LINES);
-    lines[first..]
-        .iter()
-        .map(|line| format!("    {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    lines[first..].iter().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// A command as a person would type it.
@@ -194,13 +178,8 @@ mod tests {
         ] {
             assert!(chooses_a_toolchain(name), "{name}");
         }
-        for name in [
-            "CARGO_HOME",
-            "CARGO_NET_OFFLINE",
-            "CARGO_REGISTRIES_X_INDEX",
-            "PATH",
-            "HOME",
-        ] {
+        for name in ["CARGO_HOME", "CARGO_NET_OFFLINE", "CARGO_REGISTRIES_X_INDEX", "PATH", "HOME"]
+        {
             assert!(!chooses_a_toolchain(name), "{name}");
         }
     }
@@ -215,16 +194,9 @@ mod tests {
 
     #[test]
     fn a_failing_command_is_named_in_the_error() {
-        let error = run(Command::new("false").arg("--why"))
-            .unwrap_err()
-            .to_string();
+        let error = run(Command::new("false").arg("--why")).unwrap_err().to_string();
         assert!(error.contains("`false --why` failed"), "{error}");
-        let error = run(&mut Command::new("no-such-program-anywhere"))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("cannot start `no-such-program-anywhere`"),
-            "{error}"
-        );
+        let error = run(&mut Command::new("no-such-program-anywhere")).unwrap_err().to_string();
+        assert!(error.contains("cannot start `no-such-program-anywhere`"), "{error}");
     }
 }

@@ -128,10 +128,7 @@ pub(crate) fn ensure(scope: Scope) -> Result<()> {
     missing.print();
     if !missing.parts.is_empty() {
         if !run::is_root() || run::find_program("apt-get").is_none() {
-            bail!(
-                "packages are installed only as root, with apt-get\n{}",
-                by_hand(&missing)
-            );
+            bail!("packages are installed only as root, with apt-get\n{}", by_hand(&missing));
         }
         install_packages(&missing)?;
     }
@@ -141,10 +138,7 @@ pub(crate) fn ensure(scope: Scope) -> Result<()> {
     let left = Missing::survey(scope);
     if !left.is_empty() {
         left.print();
-        bail!(
-            "what was installed does not bring what is missing above\n{}",
-            by_hand(&left)
-        );
+        bail!("what was installed does not bring what is missing above\n{}", by_hand(&left));
     }
     println!("setup: everything is in place");
     Ok(())
@@ -160,11 +154,7 @@ fn by_hand(missing: &Missing) -> String {
             cargo xtask setup\n\
          Elsewhere: install what your system calls these packages"
     );
-    if missing
-        .parts
-        .iter()
-        .any(|part| !TESTS.iter().any(|test| test.package == part.package))
-    {
+    if missing.parts.iter().any(|part| !TESTS.iter().any(|test| test.package == part.package)) {
         text.push_str("; for the kernel programs, a nightly will do as well:\n");
         text.push_str(toolchain::NIGHTLY_COMMANDS);
     }
@@ -174,18 +164,12 @@ fn by_hand(missing: &Missing) -> String {
 fn apt_get() -> Command {
     let mut command = run::isolated("apt-get");
     // A machine that has just booted may be updating itself: wait for the lock.
-    command
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .args(["-o", "DPkg::Lock::Timeout=300"]);
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(["-o", "DPkg::Lock::Timeout=300"]);
     command
 }
 
 fn install_packages(missing: &Missing) -> Result<()> {
-    let update = run::logged(
-        "apt-get update",
-        "setup-apt-update",
-        apt_get().arg("update"),
-    );
+    let update = run::logged("apt-get update", "setup-apt-update", apt_get().arg("update"));
     if let Err(error) = update {
         println!(
             "  one of this machine's package sources is broken, going on without it: {error:#}"
@@ -194,20 +178,14 @@ fn install_packages(missing: &Missing) -> Result<()> {
     let packages = missing.packages();
     // rustc-web conflicts with other packaged Rusts: never remove somebody's toolchain for ours.
     let mut install = apt_get();
-    install
-        .args(["install", "--yes", "--no-install-recommends", "--no-remove"])
-        .args(&packages);
-    run::logged(
-        &format!("installing {}", packages.join(", ")),
-        "setup-apt-install",
-        &mut install,
-    )
-    .with_context(|| {
-        format!(
-            "cannot install packages (is the network up, and does this release have them?)\n{}",
-            by_hand(missing)
-        )
-    })
+    install.args(["install", "--yes", "--no-install-recommends", "--no-remove"]).args(&packages);
+    run::logged(&format!("installing {}", packages.join(", ")), "setup-apt-install", &mut install)
+        .with_context(|| {
+            format!(
+                "cannot install packages (is the network up, and does this release have them?)\n{}",
+                by_hand(missing)
+            )
+        })
 }
 
 /// Builds `bpf-linker` from crates.io against the LLVM of the system.
@@ -216,19 +194,8 @@ fn install_linker() -> Result<()> {
     let build = run::target("tools/build");
     let mut command = run::isolated(&cargo);
     command
-        .args([
-            "install",
-            "bpf-linker",
-            "--version",
-            BPF_LINKER_VERSION,
-            "--locked",
-            "--force",
-        ])
-        .args([
-            "--no-default-features",
-            "--features",
-            &format!("llvm-{LLVM_MAJOR}"),
-        ])
+        .args(["install", "bpf-linker", "--version", BPF_LINKER_VERSION, "--locked", "--force"])
+        .args(["--no-default-features", "--features", &format!("llvm-{LLVM_MAJOR}")])
         .arg("--root")
         .arg(run::target("tools"))
         .env("CARGO_TARGET_DIR", &build)
@@ -252,18 +219,12 @@ mod tests {
 
     #[test]
     fn commands_by_hand_name_each_package_and_the_nightly_only_where_it_helps() {
-        let tests_only = Missing {
-            parts: vec![&TESTS[2], &TESTS[4]],
-            linker: false,
-        };
+        let tests_only = Missing { parts: vec![&TESTS[2], &TESTS[4]], linker: false };
         let text = by_hand(&tests_only);
         assert!(text.contains("sudo apt-get install --no-install-recommends curl dnsmasq-base\n"));
         assert!(!text.contains("nightly"));
 
-        let compiler = Missing {
-            parts: vec![&COMPILER[0]],
-            linker: true,
-        };
+        let compiler = Missing { parts: vec![&COMPILER[0]], linker: true };
         assert!(
             by_hand(&compiler).contains("rustup toolchain install nightly --component rust-src")
         );
@@ -273,11 +234,6 @@ mod tests {
     fn a_survey_for_building_asks_for_no_test_program() {
         let missing = Missing::survey(Scope::Build);
         let test_packages: Vec<_> = TESTS.iter().map(|part| part.package).collect();
-        assert!(
-            missing
-                .packages()
-                .iter()
-                .all(|package| !test_packages.contains(package))
-        );
+        assert!(missing.packages().iter().all(|package| !test_packages.contains(package)));
     }
 }

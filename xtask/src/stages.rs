@@ -30,11 +30,7 @@ impl Stages {
         let result = stage();
         let took = started.elapsed();
         let outcome = result.as_deref().unwrap_or("FAILED").to_owned();
-        self.done.push(Stage {
-            name,
-            took,
-            outcome,
-        });
+        self.done.push(Stage { name, took, outcome });
         result.map(|_| ()).map_err(|error| {
             self.print();
             error.context(format!("stage `{name}` failed; to run it alone: {alone}"))
@@ -44,12 +40,7 @@ impl Stages {
     /// Prints a line for each stage that ran.
     pub(crate) fn print(&self) {
         println!("\n== summary");
-        for Stage {
-            name,
-            took,
-            outcome,
-        } in &self.done
-        {
+        for Stage { name, took, outcome } in &self.done {
             println!("{name:<18} {:>7.1} s  {outcome}", took.as_secs_f64());
         }
     }
@@ -62,16 +53,9 @@ mod tests {
     #[test]
     fn a_failed_stage_is_named_with_the_command_to_repeat_it() {
         let mut stages = Stages::default();
-        stages
-            .run("first", "cargo first", || Ok("ok".to_owned()))
-            .unwrap();
-        let error = stages
-            .run("second", "cargo second", || anyhow::bail!("no"))
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "stage `second` failed; to run it alone: cargo second"
-        );
+        stages.run("first", "cargo first", || Ok("ok".to_owned())).unwrap();
+        let error = stages.run("second", "cargo second", || anyhow::bail!("no")).unwrap_err();
+        assert_eq!(error.to_string(), "stage `second` failed; to run it alone: cargo second");
         assert_eq!(error.root_cause().to_string(), "no");
         assert_eq!(stages.done.len(), 2);
         assert_eq!(stages.done[1].outcome, "FAILED");

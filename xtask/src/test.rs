@@ -42,16 +42,12 @@ pub(crate) fn test(options: &Options) -> Result<()> {
         counted(run::cargo().arg("test"), options, &[], &mut passed)
     })?;
     if !options.unit {
-        stages.run(
-            "kernel",
-            "cargo test --release -p exeat-tests -- --test-threads=1",
-            || {
-                // The tests share the host's kernel: one at a time, so that each sees only its own traffic.
-                let mut cargo = run::cargo();
-                cargo.args(["test", "--release", "--package", "exeat-tests"]);
-                counted(&mut cargo, options, &["--test-threads=1"], &mut passed)
-            },
-        )?;
+        stages.run("kernel", "cargo test --release -p exeat-tests -- --test-threads=1", || {
+            // The tests share the host's kernel: one at a time, so that each sees only its own traffic.
+            let mut cargo = run::cargo();
+            cargo.args(["test", "--release", "--package", "exeat-tests"]);
+            counted(&mut cargo, options, &["--test-threads=1"], &mut passed)
+        })?;
     }
     stages.print();
     if passed == 0 {
@@ -71,22 +67,14 @@ fn counted(
     if stdout().is_terminal() {
         cargo.arg("--color=always");
     }
-    let mut child = cargo
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start cargo test")?;
-    let output = child
-        .stdout
-        .take()
-        .context("cargo test has no output to read")?;
+    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
+    let output = child.stdout.take().context("cargo test has no output to read")?;
     let mut count = 0;
     for line in BufReader::new(output).split(b'\n') {
         let line = line.context("cannot read the output of cargo test")?;
         count += passed_in(&String::from_utf8_lossy(&line));
         let mut stdout = stdout().lock();
-        stdout
-            .write_all(&line)
-            .and_then(|()| stdout.write_all(b"\n"))?;
+        stdout.write_all(&line).and_then(|()| stdout.write_all(b"\n"))?;
     }
     let status = child.wait().context("cannot wait for cargo test")?;
     if !status.success() {
@@ -104,10 +92,7 @@ fn passed_in(line: &str) -> usize {
     let Some(("", rest)) = line.split_once("test result: ") else {
         return 0;
     };
-    let number = rest
-        .split(" passed;")
-        .next()
-        .and_then(|head| head.rsplit(' ').next());
+    let number = rest.split(" passed;").next().and_then(|head| head.rsplit(' ').next());
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
@@ -118,14 +103,8 @@ mod tests {
     #[test]
     fn closing_lines_are_counted_and_others_are_not() {
         let check = |line, expected| assert_eq!(passed_in(line), expected, "{line}");
-        check(
-            "test result: ok. 12 passed; 0 failed; 0 ignored; finished in 0.01s",
-            12,
-        );
-        check(
-            "test result: \x1b[32mok\x1b[0m. 3 passed; 0 failed; 0 ignored",
-            3,
-        );
+        check("test result: ok. 12 passed; 0 failed; 0 ignored; finished in 0.01s", 12);
+        check("test result: \x1b[32mok\x1b[0m. 3 passed; 0 failed; 0 ignored", 3);
         check("test result: ok. 0 passed; 0 failed; 9 filtered out", 0);
         check("test names::passed; ... ok", 0);
         check("it says test result: ok. 5 passed; 0 failed", 0);

@@ -39,11 +39,7 @@ impl Display for Toolchain {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.compiler {
             Compiler::Nightly { sysroot } => {
-                write!(
-                    f,
-                    "nightly with rust-src ({}), core built from source",
-                    sysroot.display()
-                )?;
+                write!(f, "nightly with rust-src ({}), core built from source", sysroot.display())?;
             }
             Compiler::Prebuilt { rustc } => {
                 write!(f, "{} with the prebuilt core of {TARGET}", rustc.display())?;
@@ -83,10 +79,7 @@ pub(crate) const NIGHTLY_COMMANDS: &str = "   \
 fn nightly(linker: Option<&Linker>) -> Result<Toolchain> {
     let sysroot = nightly_sysroot()?;
     let linker = Linker::fit(linker, &sysroot.join("bin/rustc"))?;
-    Ok(Toolchain {
-        compiler: Compiler::Nightly { sysroot },
-        linker,
-    })
+    Ok(Toolchain { compiler: Compiler::Nightly { sysroot }, linker })
 }
 
 /// Whether a nightly is there that lacks nothing but the linker which setup builds.
@@ -98,12 +91,8 @@ pub(crate) fn has_fitting_nightly() -> bool {
 
 fn nightly_sysroot() -> Result<PathBuf> {
     let mut rustup = run::isolated("rustup");
-    rustup
-        .args(["run", "nightly", "rustc", "--print", "sysroot"])
-        .env("RUSTUP_AUTO_INSTALL", "0");
-    let sysroot = run::output(&mut rustup)
-        .ok()
-        .context("rustup has no toolchain `nightly`")?;
+    rustup.args(["run", "nightly", "rustc", "--print", "sysroot"]).env("RUSTUP_AUTO_INSTALL", "0");
+    let sysroot = run::output(&mut rustup).ok().context("rustup has no toolchain `nightly`")?;
     let sysroot = PathBuf::from(sysroot.trim());
     if !sysroot.join("lib/rustlib/src/rust/library/core").is_dir() {
         anyhow::bail!("the nightly at {} has no rust-src", sysroot.display());
@@ -116,10 +105,7 @@ fn prebuilt(linker: Option<&Linker>) -> Result<Toolchain> {
     check_system_rustc()?;
     check_prebuilt_core()?;
     let linker = Linker::fit(linker, &rustc)?;
-    Ok(Toolchain {
-        compiler: Compiler::Prebuilt { rustc },
-        linker,
-    })
+    Ok(Toolchain { compiler: Compiler::Prebuilt { rustc }, linker })
 }
 
 /// Checks that the system's rustc is there and new enough for this workspace.
@@ -139,14 +125,9 @@ pub(crate) fn check_system_rustc() -> Result<()> {
 /// Checks that the system's rustc has `core` for the BPF target.
 pub(crate) fn check_prebuilt_core() -> Result<()> {
     let sysroot = run::output(run::isolated(SYSTEM_RUSTC).args(["--print", "sysroot"]))?;
-    let folder = Path::new(sysroot.trim())
-        .join("lib/rustlib")
-        .join(TARGET)
-        .join("lib");
+    let folder = Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET).join("lib");
     let has_core = fs::read_dir(&folder).is_ok_and(|entries| {
-        entries
-            .flatten()
-            .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
+        entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
     });
     if !has_core {
         anyhow::bail!("there is no compiled core in {}", folder.display());
@@ -164,22 +145,13 @@ pub(crate) struct Linker {
 impl Linker {
     /// Our own build first, for its LLVM is known; else whatever `PATH` offers.
     pub(crate) fn find() -> Option<Self> {
-        let foreign = run::find_program("bpf-linker").map(|path| Self {
-            path,
-            llvm_major: None,
-        });
-        [Some(Self::own()), foreign]
-            .into_iter()
-            .flatten()
-            .find(Self::starts)
+        let foreign = run::find_program("bpf-linker").map(|path| Self { path, llvm_major: None });
+        [Some(Self::own()), foreign].into_iter().flatten().find(Self::starts)
     }
 
     fn own() -> Self {
         // In the project, so that the user's home stays as it is.
-        Self {
-            path: run::target("tools/bin/bpf-linker"),
-            llvm_major: Some(LLVM_MAJOR),
-        }
+        Self { path: run::target("tools/bin/bpf-linker"), llvm_major: Some(LLVM_MAJOR) }
     }
 
     /// A linker whose LLVM library was removed is a file, but no linker.
@@ -205,16 +177,12 @@ impl Linker {
 
 /// A line `name: value` of `rustc -vV`.
 fn field<'a>(about: &'a str, name: &str) -> Option<&'a str> {
-    about
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    about.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
 /// The first two numbers of a version, 0 for what is no number.
 fn major_minor(version: &str) -> (u32, u32) {
-    let mut numbers = version
-        .split(['.', '-'])
-        .map(|part| part.parse().unwrap_or(0));
+    let mut numbers = version.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 

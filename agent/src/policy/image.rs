@@ -63,3 +63,54 @@ pub enum MapOp {
     SetWorkloadByCgroup(u64, Workload),
     SetWorkloadByIfindex(u32, Workload),
 }
+
+impl Image {
+    /// Carries out `operations` in order.
+    pub fn apply(&mut self, operations: &[MapOp]) {
+        for operation in operations {
+            self.apply_one(operation);
+        }
+    }
+
+    fn apply_one(&mut self, operation: &MapOp) {
+        match operation {
+            MapOp::RemoveName(name) => {
+                self.names.remove(name);
+            }
+            MapOp::RemovePrefix(prefix) => {
+                self.prefixes.remove(prefix);
+            }
+            MapOp::RemoveResolver(resolver) => {
+                self.resolvers.remove(resolver);
+            }
+            MapOp::RemoveRule(key) => {
+                self.rules.remove(key);
+            }
+            MapOp::RemoveWorkloadByCgroup(cgroup) => {
+                self.by_cgroup.remove(cgroup);
+            }
+            MapOp::RemoveWorkloadByIfindex(ifindex) => {
+                self.by_ifindex.remove(ifindex);
+            }
+            MapOp::SetName(name, value) => {
+                self.names.insert(name.clone(), *value);
+            }
+            MapOp::SetPrefix(prefix, subject) => {
+                self.prefixes.insert(*prefix, *subject);
+            }
+            MapOp::SetResolver(resolver) => {
+                self.resolvers.insert(*resolver);
+            }
+            MapOp::SetRule(key, value) => {
+                self.rules.insert(*key, *value);
+            }
+            MapOp::SetSettings(settings) => self.settings = Some(*settings),
+            MapOp::SetWorkloadByCgroup(cgroup, workload) => {
+                self.by_cgroup.insert(*cgroup, *workload);
+            }
+            MapOp::SetWorkloadByIfindex(ifindex, workload) => {
+                self.by_ifindex.insert(*ifindex, *workload);
+            }
+        }
+    }
+}

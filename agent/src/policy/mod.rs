@@ -1,3 +1,13 @@
 //! From the registry to kernel tables: pure functions on values.
 
+mod close;
+pub mod compile;
+pub mod diff;
+pub mod directory;
+pub mod ids;
 pub mod image;
+pub mod image_tables;
+pub mod view;
+
+#[cfg(test)]
+mod testing;

@@ -156,7 +156,8 @@ pub fn ask<M: Memory>(
     if memory.set_query(&key, &value).is_err() {
         return Asked::Drop(Reason::TableFull);
     }
-    let clamp_at = if question.edns_size > usize::from(EDNS_BYTES) { question.edns_size_at } else { 0 };
+    let clamp_at =
+        if question.edns_size > usize::from(EDNS_BYTES) { question.edns_size_at } else { 0 };
     Asked::Pass { reason, clamp_at }
 }
 

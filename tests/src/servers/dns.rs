@@ -86,29 +86,18 @@ impl DnsServer {
             });
             Ok(tasks)
         })?;
-        Ok(Self {
-            zone,
-            _thread: thread,
-        })
+        Ok(Self { zone, _thread: thread })
     }
 
     /// Answers `name` with these addresses from here on.
     pub fn set(&self, name: &str, addresses: &[IpAddr], ttl: u32) {
-        let answer = Answer {
-            addresses: addresses.to_vec(),
-            ttl,
-            ..Answer::default()
-        };
+        let answer = Answer { addresses: addresses.to_vec(), ttl, ..Answer::default() };
         self.zone().answers.insert(canonical(name), answer);
     }
 
     /// Answers `name` with a CNAME to `target`, and with what `target` has.
     pub fn alias(&self, name: &str, target: &str, ttl: u32) {
-        let answer = Answer {
-            alias: Some(canonical(target)),
-            ttl,
-            ..Answer::default()
-        };
+        let answer = Answer { alias: Some(canonical(target)), ttl, ..Answer::default() };
         self.zone().answers.insert(canonical(name), answer);
     }
 
@@ -121,18 +110,12 @@ impl DnsServer {
 
     /// Answers `n<number>.<suffix>` with the addresses of that number.
     pub fn numbered(&self, suffix: &str, addresses: impl Fn(u32) -> Vec<IpAddr> + Send + 'static) {
-        self.zone()
-            .numbered
-            .insert(canonical(suffix), Box::new(addresses));
+        self.zone().numbered.insert(canonical(suffix), Box::new(addresses));
     }
 
     /// How many questions about `name` arrived here, of any type.
     pub fn asked(&self, name: &str) -> u64 {
-        self.zone()
-            .asked
-            .get(&canonical(name))
-            .copied()
-            .unwrap_or(0)
+        self.zone().asked.get(&canonical(name)).copied().unwrap_or(0)
     }
 
     pub fn asked_total(&self) -> u64 {
@@ -156,11 +139,7 @@ impl Zone {
             };
             let owner = Name::from_ascii(format!("{current}."))?;
             for (stray, address) in &answer.stray {
-                records.push(address_record(
-                    Name::from_ascii(format!("{stray}."))?,
-                    *address,
-                    60,
-                ));
+                records.push(address_record(Name::from_ascii(format!("{stray}."))?, *address, 60));
             }
             for address in answer.addresses {
                 if kind == address_kind(address) {
@@ -187,19 +166,13 @@ impl Zone {
             && let Some(addresses) = self.numbered.get(suffix)
             && let Some(number) = number(label)
         {
-            return Some(Answer {
-                addresses: addresses(number),
-                ttl: 60,
-                ..Answer::default()
-            });
+            return Some(Answer { addresses: addresses(number), ttl: 60, ..Answer::default() });
         }
         match self.unknown {
             Unknown::NxDomain => None,
-            Unknown::Address(address) => Some(Answer {
-                addresses: vec![address],
-                ttl: 60,
-                ..Answer::default()
-            }),
+            Unknown::Address(address) => {
+                Some(Answer { addresses: vec![address], ttl: 60, ..Answer::default() })
+            }
         }
     }
 }
@@ -256,21 +229,13 @@ impl RequestHandler for Handler {
         match response_handle.send_response(response).await {
             Ok(info) => info,
             // The client went away; what was meant is what there is to report.
-            Err(_) => Header {
-                metadata,
-                counts: HeaderCounts::default(),
-            }
-            .into(),
+            Err(_) => Header { metadata, counts: HeaderCounts::default() }.into(),
         }
     }
 }
 
 fn address_kind(address: IpAddr) -> RecordType {
-    if address.is_ipv4() {
-        RecordType::A
-    } else {
-        RecordType::AAAA
-    }
+    if address.is_ipv4() { RecordType::A } else { RecordType::AAAA }
 }
 
 fn address_record(owner: Name, address: IpAddr, ttl: u32) -> Record {

@@ -30,10 +30,7 @@ impl EchoServer {
             }
             Ok(tasks)
         })?;
-        Ok(Self {
-            arrivals,
-            _thread: thread,
-        })
+        Ok(Self { arrivals, _thread: thread })
     }
 
     pub fn arrivals(&self) -> &Arrivals {

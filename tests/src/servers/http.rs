@@ -50,10 +50,7 @@ impl HttpServer {
             }
             Ok(tasks)
         })?;
-        Ok(Self {
-            arrivals,
-            _thread: thread,
-        })
+        Ok(Self { arrivals, _thread: thread })
     }
 
     pub fn arrivals(&self) -> &Arrivals {

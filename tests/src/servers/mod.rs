@@ -36,30 +36,18 @@ impl Arrivals {
     /// What arrived at a port, whatever the address.
     pub fn at_port(&self, port: u16) -> u64 {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts
-            .iter()
-            .filter(|(local, _)| local.port() == port)
-            .map(|(_, count)| count)
-            .sum()
+        counts.iter().filter(|(local, _)| local.port() == port).map(|(_, count)| count).sum()
     }
 
     pub fn total(&self) -> u64 {
-        self.counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .sum()
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
     }
 
     fn add(&self, local: SocketAddr) {
         // A dual-stack listener reports IPv4 peers in mapped form.
         let address = SocketAddr::new(local.ip().to_canonical(), local.port());
-        *self
-            .counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(address)
-            .or_default() += 1;
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(address).or_default() +=
+            1;
     }
 }
 
@@ -108,17 +96,12 @@ impl ServerThread {
                 }
             });
         };
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(serve)?;
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(serve)?;
         outcome
             .recv()
             .with_context(|| format!("server thread {name} ended while starting"))?
             .with_context(|| format!("start server {name}"))?;
-        Ok(Self {
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 }
 

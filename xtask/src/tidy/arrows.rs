@@ -17,9 +17,7 @@ pub(super) fn check(packages: &[Package]) -> Vec<String> {
     for package in packages.iter().filter(|package| package.source.is_none()) {
         let name = package.name.as_str();
         let Some((_, allowed)) = ARROWS.iter().find(|(ours, _)| *ours == name) else {
-            complaints.push(format!(
-                "{name} is not in the table of xtask/src/tidy/arrows.rs"
-            ));
+            complaints.push(format!("{name} is not in the table of xtask/src/tidy/arrows.rs"));
             continue;
         };
         let ours = |dependency: &&String| ARROWS.iter().any(|(ours, _)| ours == dependency);

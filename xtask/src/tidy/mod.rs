@@ -27,20 +27,13 @@ pub(crate) fn tidy() -> Result<()> {
     complaints.extend(docs::check(&files, run::root()));
     complaints.extend(arrows::check(&packages));
     complaints.extend(licences::check(&packages));
-    for note in sources::notes(&files)
-        .into_iter()
-        .chain(licences::notes(&packages))
-    {
+    for note in sources::notes(&files).into_iter().chain(licences::notes(&packages)) {
         println!("tidy: note: {note}");
     }
     if !complaints.is_empty() {
         bail!("{}", complaints.join("\n"));
     }
-    println!(
-        "tidy: {} files and {} packages keep the rules",
-        files.len(),
-        packages.len()
-    );
+    println!("tidy: {} files and {} packages keep the rules", files.len(), packages.len());
     Ok(())
 }
 
@@ -53,9 +46,7 @@ struct File {
 
 impl File {
     fn is_rust(&self) -> bool {
-        Path::new(&self.path)
-            .extension()
-            .is_some_and(|ending| ending == "rs")
+        Path::new(&self.path).extension().is_some_and(|ending| ending == "rs")
     }
 }
 
@@ -66,18 +57,11 @@ fn read_files(root: &Path) -> Result<Vec<File>> {
     paths.sort();
     let mut files = Vec::new();
     for path in paths {
-        let relative = path
-            .strip_prefix(root)
-            .unwrap_or(&path)
-            .to_string_lossy()
-            .into_owned();
+        let relative = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
         if TEXT_ENDINGS.iter().any(|ending| relative.ends_with(ending)) {
             let text = fs::read_to_string(&path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
-            files.push(File {
-                path: relative,
-                text,
-            });
+            files.push(File { path: relative, text });
         }
     }
     Ok(files)

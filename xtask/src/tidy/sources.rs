@@ -12,43 +12,21 @@ const LONG_FILES: &[(&str, &str)] = &[];
 
 /// The only files with `unsafe` in them, each with the reason.
 const UNSAFE_FILES: [(&str, &str); 7] = [
-    (
-        "agent/src/datapath/aya.rs",
-        "system calls that aya does not offer",
-    ),
-    (
-        "agent/src/datapath/pod.rs",
-        "the one promise to aya that a type is plain bytes",
-    ),
-    (
-        "ebpf/src/count.rs",
-        "per-CPU counters are written through a pointer from the kernel",
-    ),
-    (
-        "ebpf/src/load.rs",
-        "the context of a program is a pointer from the kernel",
-    ),
+    ("agent/src/datapath/aya.rs", "system calls that aya does not offer"),
+    ("agent/src/datapath/pod.rs", "the one promise to aya that a type is plain bytes"),
+    ("ebpf/src/count.rs", "per-CPU counters are written through a pointer from the kernel"),
+    ("ebpf/src/load.rs", "the context of a program is a pointer from the kernel"),
     (
         "ebpf/src/main.rs",
         "attributes that place the licence and the entry points in their sections",
     ),
-    (
-        "ebpf/src/tables.rs",
-        "map values are pointers from the kernel",
-    ),
-    (
-        "tests/src/netns.rs",
-        "entering a namespace between fork and exec",
-    ),
+    ("ebpf/src/tables.rs", "map values are pointers from the kernel"),
+    ("tests/src/netns.rs", "entering a namespace between fork and exec"),
 ];
 
 /// Places on the machine of whoever wrote a line. They mean nothing on any other machine.
-const FOREIGN_PLACES: [&str; 4] = [
-    concat!("/wo", "rk/"),
-    concat!("/ro", "ot/"),
-    concat!("/ho", "me/"),
-    concat!("../sha", "red"),
-];
+const FOREIGN_PLACES: [&str; 4] =
+    [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("../sha", "red")];
 
 /// All complaints about one file.
 pub(super) fn check(file: &File) -> Vec<String> {
@@ -81,29 +59,21 @@ pub(super) fn notes(files: &[File]) -> Vec<String> {
 fn first_line(file: &File) -> Option<String> {
     let titled = file.text.starts_with("//! ");
     (!titled).then(|| {
-        format!(
-            "{}:1: the first line does not say, with `//!`, what the file owns",
-            file.path
-        )
+        format!("{}:1: the first line does not say, with `//!`, what the file owns", file.path)
     })
 }
 
 fn length(file: &File) -> Option<String> {
     let lines = counted_lines(&file.text);
-    (lines > REFUSED_LINES && !may_be_long(&file.path)).then(|| {
-        format!(
-            "{}: {lines} lines without tests, {REFUSED_LINES} at most",
-            file.path
-        )
-    })
+    (lines > REFUSED_LINES && !may_be_long(&file.path))
+        .then(|| format!("{}: {lines} lines without tests, {REFUSED_LINES} at most", file.path))
 }
 
 /// Lines before the unit tests.
 fn counted_lines(text: &str) -> usize {
     let lines: Vec<&str> = text.lines().collect();
-    let tests = lines
-        .windows(2)
-        .position(|pair| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod "));
+    let tests =
+        lines.windows(2).position(|pair| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod "));
     tests.unwrap_or(lines.len())
 }
 
@@ -111,10 +81,8 @@ fn foreign_places(file: &File) -> Vec<String> {
     let mut complaints = Vec::new();
     for (number, line) in numbered(&file.text) {
         for place in FOREIGN_PLACES.iter().filter(|place| line.contains(**place)) {
-            complaints.push(format!(
-                "{}:{number}: `{place}` is a place on one machine only",
-                file.path
-            ));
+            complaints
+                .push(format!("{}:{number}: `{place}` is a place on one machine only", file.path));
         }
     }
     complaints
@@ -127,15 +95,10 @@ fn unsafe_code(file: &File) -> Vec<String> {
     let mut complaints = Vec::new();
     for (number, line) in numbered(&file.text).filter(|(_, line)| has_unsafe(line)) {
         if !listed {
-            complaints.push(format!(
-                "{}:{number}: `unsafe` is not for this file",
-                file.path
-            ));
+            complaints.push(format!("{}:{number}: `unsafe` is not for this file", file.path));
         } else if needs_reason(line) && !has_reason(&lines[..number]) {
-            complaints.push(format!(
-                "{}:{number}: `unsafe` without `// SAFETY:` above it",
-                file.path
-            ));
+            complaints
+                .push(format!("{}:{number}: `unsafe` without `// SAFETY:` above it", file.path));
         }
     }
     complaints
@@ -157,8 +120,7 @@ fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
 fn has_unsafe(line: &str) -> bool {
     let code = without_strings(line);
     let code = code.split("//").next().unwrap_or_default();
-    code.split(|c: char| !(c.is_alphanumeric() || c == '_'))
-        .any(|word| word == "unsafe")
+    code.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == "unsafe")
 }
 
 fn without_strings(line: &str) -> String {
@@ -190,10 +152,7 @@ mod tests {
     use super::*;
 
     fn file(path: &str, text: &str) -> File {
-        File {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }
+        File { path: path.to_owned(), text: text.to_owned() }
     }
 
     #[track_caller]
@@ -237,35 +196,17 @@ mod tests {
             Some("agent/src/app.rs:3: `unsafe` is not for this file"),
         );
         complains("ebpf/src/load.rs", block, None);
-        complains(
-            "agent/src/app.rs",
-            "//! A.\n#![forbid(unsafe_code)]\n",
-            None,
-        );
-        complains(
-            "agent/src/app.rs",
-            "//! A.\n// unsafe in words\nlet a = \"unsafe\";\n",
-            None,
-        );
-        complains(
-            "agent/src/app.rs",
-            "//! A.\nlet a = \"//\"; unsafe fn x() {}\n",
-            Some(":2:"),
-        );
+        complains("agent/src/app.rs", "//! A.\n#![forbid(unsafe_code)]\n", None);
+        complains("agent/src/app.rs", "//! A.\n// unsafe in words\nlet a = \"unsafe\";\n", None);
+        complains("agent/src/app.rs", "//! A.\nlet a = \"//\"; unsafe fn x() {}\n", Some(":2:"));
     }
 
     #[test]
     fn unsafe_blocks_give_their_reason() {
         let check = |text: &str, expected| complains("ebpf/src/load.rs", text, expected);
         check("//! A.\nunsafe { x() };\n", Some("without `// SAFETY:`"));
-        check(
-            "//! A.\n// SAFETY: it is so,\n// and so.\nlet a =\n    unsafe { x() };\n",
-            None,
-        );
-        check(
-            "//! A.\n// SAFETY: of another.\nunsafe { x() };\nunsafe { y() };\n",
-            Some(":4:"),
-        );
+        check("//! A.\n// SAFETY: it is so,\n// and so.\nlet a =\n    unsafe { x() };\n", None);
+        check("//! A.\n// SAFETY: of another.\nunsafe { x() };\nunsafe { y() };\n", Some(":4:"));
         check("//! A.\n#[unsafe(no_mangle)]\nunsafe fn x();\n", None);
     }
 

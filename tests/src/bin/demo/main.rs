@@ -46,15 +46,9 @@ fn main() -> Result<ExitCode> {
     for (file, manifest) in script::REGISTRY {
         files.put(file, manifest)?;
     }
-    let agent = progress("Starting exeat with 7 ServiceEntry files", || {
-        files.start(&world.node)
-    })?;
+    let agent = progress("Starting exeat with 7 ServiceEntry files", || files.start(&world.node))?;
     let flows = Some(FlowLog::follow(&files, &world.node)?);
-    let mut stage = Stage {
-        world,
-        table: Table::new(),
-        flows,
-    };
+    let mut stage = Stage { world, table: Table::new(), flows };
     stage.table.head();
     let agent = script::play(&mut stage, &files, agent)?;
     let all_as_expected = stage.table.end(start.elapsed());
@@ -66,11 +60,7 @@ fn main() -> Result<ExitCode> {
     agent.stop()?;
     files.clean_up(&stage.world.node)?;
     drop(stage);
-    Ok(if all_as_expected {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if all_as_expected { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn where_next(files: &AgentFiles, held: bool) {
@@ -79,16 +69,10 @@ fn where_next(files: &AgentFiles, held: bool) {
     println!("  README.md                  the same on a real host, in 12 lines");
     println!("  tests/demo/registry/       the ServiceEntry files used here");
     if held {
-        println!(
-            "  {}   …as the agent reads them: change one",
-            registry.display()
-        );
+        println!("  {}   …as the agent reads them: change one", registry.display());
         let exeat = files.binary().display();
         println!("  {exeat} status --socket {}", socket.display());
-        println!(
-            "  {exeat} flows --follow --denied --socket {}",
-            socket.display()
-        );
+        println!("  {exeat} flows --follow --denied --socket {}", socket.display());
     } else {
         println!("  --hold                     keeps all of this running for a look inside:");
         println!("                             exeat status, exeat flows --follow, ip netns");

@@ -74,11 +74,7 @@ impl Stage {
             String::from_utf8_lossy(&output.stderr).trim().to_owned()
         };
         let as_expected = output.status.success() && arrived == 1;
-        let outcome = Outcome {
-            got,
-            as_expected,
-            reason: String::new(),
-        };
+        let outcome = Outcome { got, as_expected, reason: String::new() };
         self.row(pod, &format!("curl {url}"), Expected::Reached, &outcome);
         Ok(())
     }
@@ -105,12 +101,7 @@ impl Stage {
         let arrived = self.world.dns.asked(name) - asked;
         let at_once = u128::from(resolved.micros) < AT_ONCE.as_micros();
         let outcome = Outcome {
-            got: format!(
-                "{} in {}, {}",
-                resolved.rcode,
-                ms(resolved.micros),
-                seen(arrived)
-            ),
+            got: format!("{} in {}, {}", resolved.rcode, ms(resolved.micros), seen(arrived)),
             as_expected: resolved.is_nxdomain() && arrived == 0 && at_once,
             reason: self.reason(pod, About::Name(name), mark),
         };
@@ -127,12 +118,7 @@ impl Stage {
         let resolved = pod.resolve_at(server, name, Kind::A, &options)?;
         let arrived = self.world.tap.packets(STRANGER_RESOLVER)? - before;
         let outcome = Outcome {
-            got: format!(
-                "{} in {}, {}",
-                resolved.rcode,
-                ms(resolved.micros),
-                seen(arrived)
-            ),
+            got: format!("{} in {}, {}", resolved.rcode, ms(resolved.micros), seen(arrived)),
             as_expected: resolved.addresses.is_empty() && arrived == 0,
             reason: self.reason(pod, About::Address(server.ip(), server.port()), mark),
         };
@@ -162,17 +148,9 @@ impl Stage {
         let reason = if reached.is_ok() {
             String::new()
         } else {
-            self.reason(
-                pod,
-                About::Address(destination.ip(), destination.port()),
-                mark,
-            )
+            self.reason(pod, About::Address(destination.ip(), destination.port()), mark)
         };
-        Ok(Outcome {
-            got: words(&reached, arrived),
-            as_expected,
-            reason,
-        })
+        Ok(Outcome { got: words(&reached, arrived), as_expected, reason })
     }
 
     fn served(&self, port: u16) -> u64 {
@@ -189,10 +167,8 @@ impl Stage {
     }
 
     fn reason(&self, pod: &Pod, about: About<'_>, mark: usize) -> String {
-        let record = self
-            .flows
-            .as_ref()
-            .and_then(|flows| flows.denial(pod, about, mark, RECORD_WITHIN));
+        let record =
+            self.flows.as_ref().and_then(|flows| flows.denial(pod, about, mark, RECORD_WITHIN));
         record.map_or_else(|| "-".to_owned(), |record| record.reason)
     }
 }
@@ -205,11 +181,7 @@ fn transport(via: Via) -> &'static str {
 }
 
 fn words(reached: &Reached, arrived: u64) -> String {
-    let result = if reached.is_ok() {
-        "answered"
-    } else {
-        &reached.result
-    };
+    let result = if reached.is_ok() { "answered" } else { &reached.result };
     format!("{result} in {}, {}", ms(reached.micros), seen(arrived))
 }
 

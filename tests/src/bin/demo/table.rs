@@ -47,11 +47,7 @@ const PLAIN: &str = "\u{1b}[0m";
 
 impl Table {
     pub(crate) fn new() -> Self {
-        Self {
-            colours: std::io::stdout().is_terminal(),
-            rows: 0,
-            wrong: 0,
-        }
+        Self { colours: std::io::stdout().is_terminal(), rows: 0, wrong: 0 }
     }
 
     pub(crate) fn head(&self) {
@@ -61,17 +57,9 @@ impl Table {
 
     pub(crate) fn row(&mut self, who: &str, what: &str, expected: Expected, outcome: &Outcome) {
         self.rows += 1;
-        let (mark, colour) = if outcome.as_expected {
-            ("ok", GREEN)
-        } else {
-            ("WRONG", RED)
-        };
+        let (mark, colour) = if outcome.as_expected { ("ok", GREEN) } else { ("WRONG", RED) };
         self.wrong += u32::from(!outcome.as_expected);
-        self.line(
-            mark,
-            colour,
-            [who, what, expected.word(), &outcome.got, &outcome.reason],
-        );
+        self.line(mark, colour, [who, what, expected.word(), &outcome.got, &outcome.reason]);
     }
 
     /// Something the demo does between two rows.
@@ -86,16 +74,9 @@ impl Table {
         let (colour, words) = if wrong == 0 && rows > 0 {
             (GREEN, format!("All {rows} came out as expected"))
         } else {
-            (
-                RED,
-                format!("{wrong} of {rows} did not come out as expected"),
-            )
+            (RED, format!("{wrong} of {rows} did not come out as expected"))
         };
-        println!(
-            "\n{}{words}{}, in {seconds:.1} s.",
-            self.paint(colour),
-            self.paint(PLAIN)
-        );
+        println!("\n{}{words}{}, in {seconds:.1} s.", self.paint(colour), self.paint(PLAIN));
         wrong == 0 && rows > 0
     }
 

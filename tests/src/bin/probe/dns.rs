@@ -43,19 +43,11 @@ pub(crate) fn resolve(question: &Question<'_>) -> Result<Resolved> {
             let answer = Message::from_vec(&answer).context("read the answer")?;
             Resolved {
                 rcode: format!("{:?}", answer.metadata.response_code),
-                addresses: answer
-                    .answers
-                    .iter()
-                    .filter_map(|it| address(&it.data))
-                    .collect(),
+                addresses: answer.answers.iter().filter_map(|it| address(&it.data)).collect(),
                 micros,
             }
         }
-        Err(error) => Resolved {
-            rcode: word(&error),
-            addresses: Vec::new(),
-            micros,
-        },
+        Err(error) => Resolved { rcode: word(&error), addresses: Vec::new(), micros },
     })
 }
 

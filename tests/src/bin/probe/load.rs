@@ -28,15 +28,8 @@ pub(crate) fn first_connects(
     for name in names {
         attempts += 1;
         let (id, local_port, tcp) = (None, 0, false);
-        let question = Question {
-            name: &name,
-            kind,
-            server,
-            id,
-            local_port,
-            tcp,
-            timeout: TIMEOUT,
-        };
+        let question =
+            Question { name: &name, kind, server, id, local_port, tcp, timeout: TIMEOUT };
         let resolved = resolve(&question)?;
         let problem = match resolved.addresses.first() {
             None => Some(format!("{name}: no address, {}", resolved.rcode)),
@@ -51,12 +44,7 @@ pub(crate) fn first_connects(
             }
         }
     }
-    Ok(FirstConnects {
-        attempts,
-        failed,
-        failures,
-        seconds: start.elapsed().as_secs_f64(),
-    })
+    Ok(FirstConnects { attempts, failed, failures, seconds: start.elapsed().as_secs_f64() })
 }
 
 /// Connects to allowed and denied addresses in turn: at least `attempts` times, and then on
@@ -118,10 +106,7 @@ fn note(load: &mut Load, surprise: Option<String>) {
 /// Connects and hangs up with a reset, so that no local port stays in TIME-WAIT.
 fn touch(destination: SocketAddr) -> std::io::Result<()> {
     let stream = TcpStream::connect_timeout(&destination, TIMEOUT)?;
-    let at_once = nix::libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
+    let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
     setsockopt(&stream, sockopt::Linger, &at_once)?;
     Ok(())
 }

@@ -119,15 +119,7 @@ impl Kind {
 
 fn main() -> Result<()> {
     let output = match Args::parse().command {
-        Command::Resolve {
-            name,
-            server,
-            kind,
-            tcp,
-            id,
-            local_port,
-            timeout_ms,
-        } => {
+        Command::Resolve { name, server, kind, tcp, id, local_port, timeout_ms } => {
             let question = dns::Question {
                 name: &name,
                 kind: kind.record_type(),
@@ -139,54 +131,23 @@ fn main() -> Result<()> {
             };
             serde_json::to_string(&dns::resolve(&question)?)?
         }
-        Command::Connect {
-            address,
-            port,
-            timeout_ms,
-        } => {
+        Command::Connect { address, port, timeout_ms } => {
             let timeout = Duration::from_millis(timeout_ms);
             serde_json::to_string(&reach::connect(SocketAddr::new(address, port), timeout))?
         }
-        Command::Udp {
-            address,
-            port,
-            connected,
-            timeout_ms,
-        } => {
+        Command::Udp { address, port, connected, timeout_ms } => {
             let timeout = Duration::from_millis(timeout_ms);
             let destination = SocketAddr::new(address, port);
             serde_json::to_string(&reach::udp(destination, connected, timeout))?
         }
-        Command::ResolveConnect {
-            suffix,
-            port,
-            server,
-            first,
-            count,
-            kind,
-        } => {
+        Command::ResolveConnect { suffix, port, server, first, count, kind } => {
             let names = (first..first + count).map(|number| format!("n{number}.{suffix}"));
-            serde_json::to_string(&load::first_connects(
-                names,
-                kind.record_type(),
-                server,
-                port,
-            )?)?
+            serde_json::to_string(&load::first_connects(names, kind.record_type(), server, port)?)?
         }
-        Command::Load {
-            allowed,
-            denied,
-            attempts,
-            until,
-        } => serde_json::to_string(&load::load(&allowed, &denied, attempts, until.as_deref()))?,
-        Command::Forge {
-            from,
-            to,
-            id,
-            name,
-            answer,
-            times,
-        } => {
+        Command::Load { allowed, denied, attempts, until } => {
+            serde_json::to_string(&load::load(&allowed, &denied, attempts, until.as_deref()))?
+        }
+        Command::Forge { from, to, id, name, answer, times } => {
             forge::send(from, to, id, &name, answer, times)?;
             "{}".to_owned()
         }

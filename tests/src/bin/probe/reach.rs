@@ -61,8 +61,5 @@ pub(crate) fn micros(start: Instant) -> u64 {
 
 fn reached(start: Instant, outcome: std::io::Result<()>) -> Reached {
     let result = outcome.map_or_else(|error| word(&error), |()| "OK".to_owned());
-    Reached {
-        result,
-        micros: micros(start),
-    }
+    Reached { result, micros: micros(start) }
 }

@@ -1,0 +1,118 @@
+//! The way back from identifiers to words: what a subject is, who granted it, what is near a name.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use exeat_common::id::{PolicyId, SubjectId, WorkloadId};
+
+use crate::{
+    registry::{
+        Registry,
+        host::HostPattern,
+        report::{Code, ObjectRef},
+    },
+    workloads::WorkloadKey,
+};
+
+/// Explains the identifiers of one compilation.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    pub(super) subjects: BTreeMap<SubjectId, String>,
+    pub(super) grants: BTreeMap<(PolicyId, SubjectId), Vec<Grant>>,
+    pub(super) workloads: BTreeMap<WorkloadId, Known>,
+    /// Every host of the registry, seen by somebody or not.
+    pub(super) hosts: BTreeMap<HostPattern, Arc<ObjectRef>>,
+}
+
+/// A workload, as flow records name it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Known {
+    pub key: WorkloadKey,
+    pub labels: BTreeMap<String, String>,
+    pub policy: PolicyId,
+}
+
+/// What one port of one subject rests on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Grant {
+    pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    pub entry: Arc<ObjectRef>,
+    /// Why the flow is denied although it is declared; none if it is allowed.
+    pub denied: Option<Code>,
+}
+
+/// The declared destination nearest to a name that was refused.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Nearest {
+    /// For example `*.example.com`.
+    pub pattern: String,
+    pub entry: Arc<ObjectRef>,
+}
+
+impl fmt::Display for Nearest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} ({})", self.pattern, self.entry)
+    }
+}
+
+impl Directory {
+    pub(super) fn new(registry: &Registry) -> Self {
+        let mut directory = Self::default();
+        for entry in registry.entries() {
+            for host in &entry.hosts {
+                let hosts = &mut directory.hosts;
+                hosts.entry(host.clone()).or_insert_with(|| Arc::clone(&entry.object));
+            }
+        }
+        directory
+    }
+
+    /// A pattern such as `*.example.com` or a prefix such as `192.0.2.0/24`.
+    pub fn subject(&self, subject: SubjectId) -> Option<&str> {
+        self.subjects.get(&subject).map(String::as_str)
+    }
+
+    pub fn workload(&self, workload: WorkloadId) -> Option<&Known> {
+        self.workloads.get(&workload)
+    }
+
+    pub fn workloads(&self) -> impl Iterator<Item = (WorkloadId, &Known)> {
+        self.workloads.iter().map(|(id, known)| (*id, known))
+    }
+
+    /// Every port that `policy` has on `subject`, by number.
+    pub fn grants(&self, policy: PolicyId, subject: SubjectId) -> &[Grant] {
+        self.grants.get(&(policy, subject)).map_or(&[], Vec::as_slice)
+    }
+
+    /// What one port of a subject rests on.
+    pub fn grant(
+        &self,
+        policy: PolicyId,
+        subject: SubjectId,
+        port: u16,
+        protocol: u8,
+    ) -> Option<&Grant> {
+        self.grants(policy, subject)
+            .iter()
+            .find(|grant| grant.port == port && grant.protocol == protocol)
+    }
+
+    /// The entry of the whole registry whose host is nearest to `name`, by labels from the right;
+    /// none if only the last label agrees.
+    pub fn nearest(&self, name: &str) -> Option<Nearest> {
+        let name = HostPattern::parse(name).ok()?;
+        // Hosts sort by labels from the right, so those with most in common stand beside it.
+        let before = self.hosts.range(..=&name).next_back();
+        let after = self.hosts.range(&name..).next();
+        // Above it stand the wildcards that would cover it, further off in the order.
+        let covering = name.covering().find_map(|wide| self.hosts.get_key_value(&wide));
+        let shared = |host: &HostPattern| host.shared_labels(&name);
+        // Of equals the last counts: what covers the name.
+        let nearest =
+            [after, before, covering].into_iter().flatten().max_by_key(|(host, _)| shared(host))?;
+        let is_near = shared(nearest.0) >= 2 || nearest.0.covers(&name) || *nearest.0 == name;
+        is_near.then(|| Nearest { pattern: nearest.0.to_string(), entry: Arc::clone(nearest.1) })
+    }
+}

@@ -1,0 +1,266 @@
+//! Views: what of the registry the workloads of one namespace may use, before patterns and
+//! prefixes are closed over each other.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use exeat_common::reason::Reason;
+use ipnet::IpNet;
+
+use crate::registry::{
+    Registry,
+    governed::GovernedIndex,
+    host::HostPattern,
+    port::{Class, ServicePort},
+    report::{Code, ObjectRef, Report},
+    service_entry::{Endpoint, Resolution, ServiceEntry},
+};
+
+/// Port and IP protocol number.
+pub type PortKey = (u16, u8);
+
+/// What the ports of one pattern or prefix rest on.
+pub type Ports = BTreeMap<PortKey, Granted>;
+
+/// What of the registry may be used.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct View {
+    pub names: BTreeMap<HostPattern, Ports>,
+    pub prefixes: BTreeMap<IpNet, Ports>,
+}
+
+/// One port of one pattern or prefix.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Granted {
+    pub entry: Arc<ObjectRef>,
+    /// None allows; else the reason in the kernel and the code for people.
+    pub denied: Option<(Reason, Code)>,
+}
+
+/// The registry by host, so that each view is one walk over it.
+pub struct Sources<'a> {
+    /// Entries of each host, oldest first.
+    hosts: BTreeMap<&'a HostPattern, Vec<&'a Arc<ServiceEntry>>>,
+    governed: GovernedIndex,
+    /// Age of each entry: its place in the registry.
+    ages: BTreeMap<&'a ObjectRef, usize>,
+}
+
+impl<'a> Sources<'a> {
+    pub fn new(registry: &'a Registry) -> Self {
+        let mut hosts: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut ages = BTreeMap::new();
+        for (age, entry) in registry.entries().iter().enumerate() {
+            ages.insert(&*entry.object, age);
+            for host in &entry.hosts {
+                hosts.entry(host).or_default().push(entry);
+            }
+        }
+        Self {
+            hosts,
+            governed: GovernedIndex::new(registry.governed().iter().map(|it| &**it)),
+            ages,
+        }
+    }
+
+    /// The view of the workloads in `namespace`; reports are added to `reports`.
+    pub fn view(&self, namespace: &str, reports: &mut BTreeSet<Report>) -> View {
+        let mut view = View::default();
+        let mut by_address = Vec::new();
+        for (host, entries) in &self.hosts {
+            let Some(service) = choose(host, entries, namespace, reports) else {
+                continue;
+            };
+            let governor = self.governor(&service, namespace, reports);
+            for (port, entry) in &service.ports {
+                let key = (port.number, port.protocol.transport());
+                let by_name = service.addresses.is_empty() || port.protocol.class() == Class::Http;
+                if by_name {
+                    let granted = Granted {
+                        entry: Arc::clone(&entry.object),
+                        denied: service.denial(port, governor, false),
+                    };
+                    view.names.entry((*host).clone()).or_default().insert(key, granted);
+                }
+                let denied = service.denial(port, governor, true);
+                for (net, owner) in &service.addresses {
+                    by_address.push((
+                        self.ages[&*owner.object],
+                        *net,
+                        key,
+                        Granted { entry: Arc::clone(&owner.object), denied },
+                    ));
+                }
+            }
+        }
+        // Oldest first; the sort is stable, so hosts of one age stay in order.
+        by_address.sort_by_key(|(age, ..)| *age);
+        for (_, net, key, granted) in by_address {
+            add_address(&mut view, net, key, granted, reports);
+        }
+        view
+    }
+
+    fn governor(
+        &self,
+        service: &Service<'_>,
+        client: &str,
+        reports: &mut BTreeSet<Report>,
+    ) -> bool {
+        let object = &service.first.object;
+        let governor = self.governed.governor(service.host, &object.namespace, client);
+        if let Some(governor) = governor {
+            let message = format!(
+                "flows to {} would be changed by {governor}, which is not read yet: they are denied",
+                service.host
+            );
+            reports.insert(Report::new(Code::Governed, object, "spec.hosts", message));
+        }
+        governor.is_some()
+    }
+}
+
+/// Entries of one host and namespace, taken together.
+struct Service<'a> {
+    host: &'a HostPattern,
+    /// The oldest, which says how the service is resolved.
+    first: &'a Arc<ServiceEntry>,
+    ports: Vec<(&'a ServicePort, &'a Arc<ServiceEntry>)>,
+    addresses: Vec<(IpNet, &'a Arc<ServiceEntry>)>,
+    /// All whose endpoints are pooled.
+    parts: Vec<&'a Arc<ServiceEntry>>,
+}
+
+/// Finds which namespace owns `host` for clients in `namespace`, and unites its entries.
+fn choose<'a>(
+    host: &'a HostPattern,
+    entries: &[&'a Arc<ServiceEntry>],
+    namespace: &str,
+    reports: &mut BTreeSet<Report>,
+) -> Option<Service<'a>> {
+    let visible: Vec<_> =
+        entries.iter().filter(|entry| entry.export_to.includes(namespace)).collect();
+    let own = visible.iter().find(|entry| entry.object.namespace == namespace);
+    let explicit = visible.iter().find(|entry| !entry.export_to.is_public());
+    let winner = own.or(explicit).or(visible.first())?;
+    let owner = &winner.object.namespace;
+    for hidden in visible.iter().filter(|it| it.object.namespace != *owner) {
+        let message = format!(
+            "for workloads in namespace {namespace}, {host} belongs to {}; this entry adds nothing there, on no port",
+            winner.object
+        );
+        reports.insert(Report::new(Code::Shadowed, &hidden.object, "spec.hosts", message));
+    }
+    let mut parts = visible.iter().filter(|it| it.object.namespace == *owner);
+    let first = **parts.next()?;
+    let mut service = Service {
+        host,
+        first,
+        ports: first.ports.iter().map(|port| (port, first)).collect(),
+        addresses: first.addresses.iter().map(|net| (*net, first)).collect(),
+        parts: vec![first],
+    };
+    for entry in parts {
+        service.unite(entry, reports);
+    }
+    Some(service)
+}
+
+impl<'a> Service<'a> {
+    /// Adds a younger entry of the same host and namespace, or reports that it cannot be.
+    fn unite(&mut self, entry: &'a Arc<ServiceEntry>, reports: &mut BTreeSet<Report>) {
+        let first = self.first;
+        let is_alike = first.resolution == entry.resolution
+            && first.labels == entry.labels
+            && first.selector == entry.selector
+            && first.export_to == entry.export_to;
+        if first.ports != entry.ports && !is_alike {
+            let message = format!(
+                "{} is declared by the older {} with other ports; to be united, both need the same resolution, labels, workloadSelector and exportTo. This entry adds nothing to that host",
+                self.host, first.object
+            );
+            reports.insert(Report::new(Code::NotMerged, &entry.object, "spec.hosts", message));
+            return;
+        }
+        for port in &entry.ports {
+            match self.ports.iter().find(|(it, _)| it.number == port.number) {
+                None => self.ports.push((port, entry)),
+                Some((older, owner)) if older.protocol != port.protocol => {
+                    let message = format!(
+                        "port {} of {} is declared by the older {} with another protocol, which counts",
+                        port.number, self.host, owner.object
+                    );
+                    let report =
+                        Report::new(Code::ProtocolConflict, &entry.object, "spec.ports", message);
+                    reports.insert(report);
+                }
+                Some(_) => {}
+            }
+        }
+        for net in &entry.addresses {
+            if !self.addresses.iter().any(|(it, _)| it == net) {
+                self.addresses.push((*net, entry));
+            }
+        }
+        self.parts.push(entry);
+    }
+
+    /// Why a flow to `port` is denied although it is declared. `by_address`: the declared address
+    /// was dialled, not a learned one.
+    fn denial(
+        &self,
+        port: &ServicePort,
+        is_governed: bool,
+        by_address: bool,
+    ) -> Option<(Reason, Code)> {
+        let any = |test: fn(&ServiceEntry) -> bool| self.parts.iter().any(|entry| test(entry));
+        let has_endpoints = any(|entry| !entry.endpoints.is_empty() || entry.selector.is_some());
+        let is_virtual = by_address && self.first.resolution != Resolution::None;
+        if any(|entry| entry.waypoint) {
+            Some((Reason::Unsupported, Code::Waypoint))
+        } else if is_governed {
+            Some((Reason::Unsupported, Code::Governed))
+        } else if any(|entry| entry.endpoints.iter().any(Endpoint::is_unix)) {
+            Some((Reason::Unsupported, Code::Uds))
+        } else if self.first.resolution == Resolution::Static && !has_endpoints {
+            Some((Reason::NoUpstream, Code::NoUpstream))
+        } else if !any_direct(&self.parts) || port.rewrites() || is_virtual {
+            Some((Reason::Unsupported, Code::Redirect))
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether no part sends flows elsewhere than where they were dialled.
+fn any_direct(parts: &[&Arc<ServiceEntry>]) -> bool {
+    parts.iter().all(|entry| entry.is_direct())
+}
+
+/// Adds one port of one address, unless an older entry has it.
+fn add_address(
+    view: &mut View,
+    net: IpNet,
+    key: PortKey,
+    granted: Granted,
+    reports: &mut BTreeSet<Report>,
+) {
+    let ports = view.prefixes.entry(net).or_default();
+    match ports.get(&key) {
+        None => {
+            ports.insert(key, granted);
+        }
+        Some(older) if older.entry != granted.entry => {
+            let message = format!("{net} port {} belongs to the older {}", key.0, older.entry);
+            let report = Report::new(Code::VipConflict, &granted.entry, "spec.addresses", message);
+            reports.insert(report);
+        }
+        // Another host of the same entry: what denies one of them denies the address.
+        Some(_) if granted.denied.is_some() => {
+            ports.insert(key, granted);
+        }
+        Some(_) => {}
+    }
+}

@@ -1,0 +1,98 @@
+//! `exportTo`: which namespaces see an object.
+
+use std::collections::BTreeSet;
+
+use super::host::is_dns_label;
+
+/// Who sees an object, relative to the namespace it is in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ExportTo {
+    All,
+    Nobody,
+    /// Exactly these; the own namespace only if it is among them.
+    Namespaces(BTreeSet<String>),
+}
+
+/// Why a list is refused.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InvalidExportTo {
+    #[error("`{0}` cannot stand beside anything else")]
+    NotAlone(&'static str),
+    #[error("`{0}` stands here twice (`.` is the object's own namespace)")]
+    Duplicate(String),
+    #[error("`{0}` is neither `.`, `*`, `~` nor a namespace name")]
+    Namespace(String),
+}
+
+impl ExportTo {
+    /// Reads the list of an object in `namespace`; an empty one means everybody.
+    pub fn parse(list: &[String], namespace: &str) -> Result<Self, InvalidExportTo> {
+        if list.is_empty() {
+            return Ok(Self::All);
+        }
+        for (mark, meaning) in [("*", Self::All), ("~", Self::Nobody)] {
+            if list.iter().any(|item| item == mark) {
+                return if list.len() == 1 {
+                    Ok(meaning)
+                } else {
+                    Err(InvalidExportTo::NotAlone(mark))
+                };
+            }
+        }
+        let mut namespaces = BTreeSet::new();
+        for item in list {
+            let name = if item == "." { namespace } else { item };
+            if !is_dns_label(name) || name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                return Err(InvalidExportTo::Namespace(item.clone()));
+            }
+            if !namespaces.insert(name.to_owned()) {
+                return Err(InvalidExportTo::Duplicate(item.clone()));
+            }
+        }
+        Ok(Self::Namespaces(namespaces))
+    }
+
+    pub fn includes(&self, namespace: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Nobody => false,
+            Self::Namespaces(namespaces) => namespaces.contains(namespace),
+        }
+    }
+
+    pub const fn is_public(&self) -> bool {
+        matches!(self, Self::All)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ExportTo, InvalidExportTo};
+
+    /// Which of `team-a` (its own), `team-b` and `team-c` see the object.
+    #[track_caller]
+    fn check(list: &[&str], expected: &Result<[bool; 3], InvalidExportTo>) {
+        let list: Vec<String> = list.iter().map(ToString::to_string).collect();
+        let got = ExportTo::parse(&list, "team-a")
+            .map(|it| ["team-a", "team-b", "team-c"].map(|name| it.includes(name)));
+        assert_eq!(got.as_ref(), expected.as_ref(), "{list:?}");
+    }
+
+    #[test]
+    fn lists() {
+        check(&[], &Ok([true; 3]));
+        check(&["*"], &Ok([true; 3]));
+        check(&["."], &Ok([true, false, false]));
+        check(&["~"], &Ok([false; 3]));
+        check(&["team-b"], &Ok([false, true, false]));
+        check(&[".", "team-b"], &Ok([true, true, false]));
+        check(&[".", "team-a"], &Err(InvalidExportTo::Duplicate("team-a".into())));
+        check(&[".", "."], &Err(InvalidExportTo::Duplicate(".".into())));
+        check(&["*", "team-b"], &Err(InvalidExportTo::NotAlone("*")));
+        check(&["*", "*"], &Err(InvalidExportTo::NotAlone("*")));
+        check(&["~", "."], &Err(InvalidExportTo::NotAlone("~")));
+        check(&["team_b"], &Err(InvalidExportTo::Namespace("team_b".into())));
+        check(&["Team"], &Err(InvalidExportTo::Namespace("Team".into())));
+        check(&[""], &Err(InvalidExportTo::Namespace(String::new())));
+    }
+}

@@ -1,0 +1,230 @@
+//! What the agent has to say about a registry object: one code, one place, one sentence.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// Kind, namespace and name: who an object is.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct ObjectRef {
+    pub kind: String,
+    pub namespace: String,
+    pub name: String,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// One finding about one object.
+///
+/// Serializes as `{"code","severity","kind","namespace","name","path","message"}`.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Report {
+    pub code: Code,
+    pub severity: Severity,
+    #[serde(flatten)]
+    pub object: ObjectRef,
+    /// Where in the object, for example `spec.ports[0].number`; empty for the object as a whole.
+    pub path: String,
+    pub message: String,
+}
+
+impl Report {
+    pub fn new(
+        code: Code,
+        object: &ObjectRef,
+        path: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            code,
+            severity: code.severity(),
+            object: object.clone(),
+            path: path.into(),
+            message: message.into(),
+        }
+    }
+}
+
+/// How much a report matters. The first letter of the code says it too.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// `E-`: the object is ignored whole.
+    Error,
+    /// `U-`: understood, but it cannot be enforced here; the flows it concerns are denied.
+    Unsupported,
+    /// `W-`: it works, with a caveat.
+    Warning,
+    /// `I-`: good to know.
+    Info,
+}
+
+impl Severity {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Unsupported => "unsupported",
+            Self::Warning => "warning",
+            Self::Info => "info",
+        }
+    }
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $severity:ident $text:literal;)+) => {
+        /// The codes of reports. They are part of the product: metrics and tools name them.
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub enum Code {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Code {
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)+
+                }
+            }
+
+            pub const fn severity(self) -> Severity {
+                match self {
+                    $(Self::$name => Severity::$severity,)+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    // Any object.
+    /// Not a Kubernetes object: `apiVersion`, `kind` or `metadata.name` is missing or malformed.
+    Object = Error "E-OBJECT";
+    /// A field has the wrong type.
+    FieldType = Error "E-FIELD-TYPE";
+    /// A known kind in a version that is not.
+    ApiVersion = Error "E-API-VERSION";
+    /// A second object of the same kind, namespace and name.
+    Duplicate = Error "E-DUPLICATE";
+    // ServiceEntry.
+    HostsEmpty = Error "E-HOSTS-EMPTY";
+    HostFullWildcard = Error "E-HOST-FULL-WILDCARD";
+    HostSyntax = Error "E-HOST-SYNTAX";
+    AddressSyntax = Error "E-ADDR-SYNTAX";
+    AddressCidrResolution = Error "E-ADDR-CIDR-RESOLUTION";
+    PortRange = Error "E-PORT-RANGE";
+    PortName = Error "E-PORT-NAME";
+    PortNameDuplicate = Error "E-PORT-NAME-DUP";
+    PortNumberDuplicate = Error "E-PORT-NUMBER-DUP";
+    PortProtocol = Error "E-PORT-PROTOCOL";
+    TargetPortRange = Error "E-TARGETPORT-RANGE";
+    /// More items than the field may hold.
+    TooMany = Error "E-TOO-MANY";
+    NoneEndpoints = Error "E-NONE-ENDPOINTS";
+    StaticFqdn = Error "E-STATIC-FQDN";
+    DnsHostWildcard = Error "E-DNS-HOST-WILDCARD";
+    DnsEndpoint = Error "E-DNS-ENDPOINT";
+    DnsRoundRobinEndpoints = Error "E-DNSRR-ENDPOINTS";
+    DynamicHostExact = Error "E-DYN-HOST-EXACT";
+    DynamicAddresses = Error "E-DYN-ADDRESSES";
+    DynamicEndpoints = Error "E-DYN-ENDPOINTS";
+    DynamicProtocol = Error "E-DYN-PROTOCOL";
+    DynamicWaypoint = Error "E-DYN-WAYPOINT";
+    Resolution = Error "E-RESOLUTION";
+    Location = Error "E-LOCATION";
+    EndpointPortUnknown = Error "E-ENDPOINT-PORT-UNKNOWN";
+    EndpointPort = Error "E-ENDPOINT-PORT";
+    EndpointAddress = Error "E-ENDPOINT-ADDRESS";
+    EndpointLabel = Error "E-ENDPOINT-LABEL";
+    UdsPath = Error "E-UDS-PATH";
+    UdsPorts = Error "E-UDS-PORTS";
+    SelectorAndEndpoints = Error "E-SELECTOR-AND-ENDPOINTS";
+    SelectorSyntax = Error "E-SELECTOR-SYNTAX";
+    MultiHostTcp = Error "E-MULTIHOST-TCP";
+    ExportTo = Error "E-EXPORTTO";
+    // What is understood but not enforced.
+    /// A kind of registry object that this version does not read yet.
+    Kind = Unsupported "U-KIND";
+    /// A destination of another object that this version does not read yet (a route, a rule, a
+    /// Sidecar): what it would change is denied rather than sent on as if it were not there.
+    Governed = Unsupported "U-GOVERNED";
+    HostPartialWildcard = Unsupported "U-HOST-PARTIAL-WILDCARD";
+    /// The flow would need another destination than the one dialled: endpoints, a `targetPort`
+    /// of its own, or a virtual address.
+    Redirect = Unsupported "U-REDIRECT";
+    Uds = Unsupported "U-UDS";
+    Waypoint = Unsupported "U-WAYPOINT";
+    /// The name does not fit a kernel table, or a table is full.
+    TableFull = Unsupported "U-TABLE-FULL";
+    // What works, with a caveat.
+    FieldUnknown = Warning "W-FIELD-UNKNOWN";
+    HostTldWildcard = Warning "W-HOST-TLD-WILDCARD";
+    TcpWithoutAddress = Warning "W-TCP-NO-ADDRESS";
+    SelectorEmpty = Warning "W-SELECTOR-EMPTY";
+    SelectorIgnored = Warning "W-SELECTOR-IGNORED";
+    EndpointNetwork = Warning "W-ENDPOINT-NETWORK";
+    NoPorts = Warning "W-NO-PORTS";
+    NoUpstream = Warning "W-NO-UPSTREAM";
+    SniNotChecked = Warning "W-SNI-NOT-CHECKED";
+    SanNotVerified = Warning "W-SAN-NOT-VERIFIED";
+    NotMerged = Warning "W-NOT-MERGED";
+    ProtocolConflict = Warning "W-PROTOCOL-CONFLICT";
+    VipConflict = Warning "W-VIP-CONFLICT";
+    /// The object was valid when it was read before and is invalid now: the version read before
+    /// stays in force.
+    KeptLastValid = Warning "W-KEPT-LAST-VALID";
+    // Good to know.
+    /// A kind that declares no destinations and is of no concern here.
+    KindForeign = Info "I-KIND-FOREIGN";
+    Shadowed = Info "I-SHADOWED";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Code, ObjectRef, Report, Severity};
+
+    #[test]
+    fn reports_have_the_promised_shape() {
+        let object =
+            ObjectRef { kind: "ServiceEntry".into(), namespace: "shop".into(), name: "api".into() };
+        let report = Report::new(Code::HostsEmpty, &object, "spec.hosts", "no host");
+        assert_eq!(
+            serde_json::to_string(&report).expect("plain data"),
+            r#"{"code":"E-HOSTS-EMPTY","severity":"error","kind":"ServiceEntry","namespace":"shop","name":"api","path":"spec.hosts","message":"no host"}"#
+        );
+        assert_eq!(object.to_string(), "ServiceEntry/shop/api");
+    }
+
+    #[test]
+    fn codes_are_unique_and_begin_with_their_severity() {
+        for (index, code) in Code::ALL.iter().enumerate() {
+            let letter = match code.severity() {
+                Severity::Error => "E-",
+                Severity::Unsupported => "U-",
+                Severity::Warning => "W-",
+                Severity::Info => "I-",
+            };
+            assert!(code.as_str().starts_with(letter), "{code}");
+            assert!(
+                Code::ALL[index + 1..].iter().all(|other| other.as_str() != code.as_str()),
+                "{code}"
+            );
+        }
+    }
+}

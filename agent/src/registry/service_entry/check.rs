@@ -1,0 +1,327 @@
+//! The rules of a `ServiceEntry` that need nothing but the entry itself.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{Checked, Resolution, ServiceEntry, caveats, endpoint, raw};
+use crate::registry::{
+    cidr,
+    export_to::ExportTo,
+    host::{HostPattern, InvalidHost, is_dns_label},
+    meta::Meta,
+    port::{Class, Protocol, ServicePort},
+    report::{Code, ObjectRef, Report, Severity},
+};
+
+const HOSTS: usize = 256;
+const ADDRESSES: usize = 256;
+const ADDRESS_BYTES: usize = 64;
+const PORTS: usize = 256;
+const ENDPOINTS: usize = 4096;
+
+/// Labels of the object that change what it means.
+pub(super) mod label {
+    pub(in super::super) const USE_WAYPOINT: &str = "istio.io/use-waypoint";
+    pub(in super::super) const AUTO_ALLOCATE: &str = "networking.istio.io/enable-autoallocate-ip";
+}
+
+/// Collects what there is to say about one object.
+pub(super) struct Findings<'a> {
+    object: &'a ObjectRef,
+    reports: Vec<Report>,
+}
+
+impl Findings<'_> {
+    pub(super) fn add(&mut self, code: Code, path: impl Into<String>, message: impl Into<String>) {
+        self.reports.push(Report::new(code, self.object, path, message));
+    }
+
+    fn refuse(&self) -> bool {
+        self.reports.iter().any(|report| report.severity == Severity::Error)
+    }
+
+    fn bound(&mut self, path: &str, length: usize, most: usize) {
+        if length > most {
+            let message = format!("{length} items; there may be {most}");
+            self.add(Code::TooMany, path, message);
+        }
+    }
+}
+
+pub(super) fn check(meta: &Meta, spec: &raw::Spec) -> Checked {
+    let mut found = Findings { object: &meta.object, reports: Vec::new() };
+    found.bound("spec.hosts", spec.hosts.len(), HOSTS);
+    found.bound("spec.addresses", spec.addresses.len(), ADDRESSES);
+    found.bound("spec.ports", spec.ports.len(), PORTS);
+    found.bound("spec.endpoints", spec.endpoints.len(), ENDPOINTS);
+    let resolution = resolution(spec, &mut found);
+    let internal = location_is_internal(spec, &mut found);
+    let hosts = hosts(spec, &mut found);
+    let ports = ports(spec, &mut found);
+    let addresses = addresses(spec, resolution, &mut found);
+    let endpoints = endpoint::check_all(spec, resolution, &mut found);
+    let selector = selector(spec, resolution, &mut found);
+    let export_to = match ExportTo::parse(&spec.export_to, &meta.object.namespace) {
+        Ok(export_to) => export_to,
+        Err(error) => {
+            found.add(Code::ExportTo, "spec.exportTo", error.to_string());
+            ExportTo::Nobody
+        }
+    };
+    let waypoint =
+        meta.labels.get(label::USE_WAYPOINT).is_some_and(|name| !name.is_empty() && name != "none");
+    let entry = ServiceEntry {
+        object: Arc::new(meta.object.clone()),
+        created: meta.created,
+        labels: meta.labels.clone(),
+        hosts,
+        addresses,
+        ports,
+        resolution,
+        endpoints,
+        selector,
+        export_to,
+        waypoint,
+    };
+    hosts_against_resolution(spec, &entry, &mut found);
+    dynamic_dns(&entry, internal, &mut found);
+    if !found.refuse() {
+        caveats::caveats(meta, spec, &entry, &mut found);
+    }
+    Checked { entry: (!found.refuse()).then_some(entry), reports: found.reports }
+}
+
+fn resolution(spec: &raw::Spec, found: &mut Findings<'_>) -> Resolution {
+    match spec.resolution.as_deref().unwrap_or("NONE") {
+        "NONE" => Resolution::None,
+        "STATIC" => Resolution::Static,
+        "DNS" => Resolution::Dns,
+        "DNS_ROUND_ROBIN" => Resolution::DnsRoundRobin,
+        "DYNAMIC_DNS" => Resolution::DynamicDns,
+        other => {
+            let message =
+                format!("`{other}` is not one of NONE, STATIC, DNS, DNS_ROUND_ROBIN, DYNAMIC_DNS");
+            found.add(Code::Resolution, "spec.resolution", message);
+            Resolution::None
+        }
+    }
+}
+
+/// Where the service runs has no influence on who may reach it.
+fn location_is_internal(spec: &raw::Spec, found: &mut Findings<'_>) -> bool {
+    match spec.location.as_deref().unwrap_or("MESH_EXTERNAL") {
+        "MESH_EXTERNAL" => false,
+        "MESH_INTERNAL" => true,
+        other => {
+            let message = format!("`{other}` is not one of MESH_EXTERNAL, MESH_INTERNAL");
+            found.add(Code::Location, "spec.location", message);
+            false
+        }
+    }
+}
+
+fn hosts(spec: &raw::Spec, found: &mut Findings<'_>) -> Vec<HostPattern> {
+    if spec.hosts.is_empty() {
+        found.add(Code::HostsEmpty, "spec.hosts", "there must be at least one host");
+    }
+    let mut hosts = Vec::new();
+    for (index, text) in spec.hosts.iter().enumerate() {
+        let path = format!("spec.hosts[{index}]");
+        match HostPattern::parse(text) {
+            Ok(host) => {
+                if host.is_wildcard() && host.labels() == 1 {
+                    let message = format!("`{text}` declares a whole top-level domain");
+                    found.add(Code::HostTldWildcard, path, message);
+                }
+                if !hosts.contains(&host) {
+                    hosts.push(host);
+                }
+            }
+            Err(error) => {
+                let code = match error {
+                    InvalidHost::FullWildcard => Code::HostFullWildcard,
+                    InvalidHost::PartialWildcard => Code::HostPartialWildcard,
+                    InvalidHost::Empty
+                    | InvalidHost::TooLong
+                    | InvalidHost::Label(_)
+                    | InvalidHost::StarInside
+                    | InvalidHost::NumericTop => Code::HostSyntax,
+                };
+                found.add(code, path, format!("`{text}`: {error}"));
+            }
+        }
+    }
+    hosts
+}
+
+fn ports(spec: &raw::Spec, found: &mut Findings<'_>) -> Vec<ServicePort> {
+    let mut names = BTreeSet::new();
+    let mut numbers = BTreeSet::new();
+    let mut ports = Vec::new();
+    for (index, port) in spec.ports.iter().enumerate() {
+        let path = format!("spec.ports[{index}]");
+        let number = in_range(port.number);
+        if number.is_none() {
+            let message = format!("{} is not a port (1 to 65535)", port.number);
+            found.add(Code::PortRange, format!("{path}.number"), message);
+        } else if !numbers.insert(port.number) {
+            let message = format!("port {} is declared twice", port.number);
+            found.add(Code::PortNumberDuplicate, format!("{path}.number"), message);
+        }
+        if !is_dns_label(&port.name) {
+            let message = format!("`{}` is not a DNS label; every port needs one", port.name);
+            found.add(Code::PortName, format!("{path}.name"), message);
+        } else if !names.insert(&port.name) {
+            let message = format!("the name `{}` stands twice", port.name);
+            found.add(Code::PortNameDuplicate, format!("{path}.name"), message);
+        }
+        let protocol = Protocol::parse(&port.protocol);
+        if protocol.is_none() {
+            let message = format!("`{}` is not a protocol Istio knows", port.protocol);
+            found.add(Code::PortProtocol, format!("{path}.protocol"), message);
+        }
+        // 0 is how protobuf writes an absent number.
+        let target = in_range(port.target);
+        if target.is_none() && port.target != 0 {
+            let message = format!("{} is not a port (1 to 65535)", port.target);
+            found.add(Code::TargetPortRange, format!("{path}.targetPort"), message);
+        }
+        if let (Some(number), Some(protocol)) = (number, protocol) {
+            ports.push(ServicePort { number, name: port.name.clone(), protocol, target });
+        }
+    }
+    ports
+}
+
+pub(super) fn in_range(number: i64) -> Option<u16> {
+    u16::try_from(number).ok().filter(|number| *number != 0)
+}
+
+fn addresses(
+    spec: &raw::Spec,
+    resolution: Resolution,
+    found: &mut Findings<'_>,
+) -> Vec<ipnet::IpNet> {
+    if resolution == Resolution::DynamicDns && !spec.addresses.is_empty() {
+        found.add(
+            Code::DynamicAddresses,
+            "spec.addresses",
+            "DYNAMIC_DNS goes by name and takes no addresses",
+        );
+    }
+    let mut addresses = Vec::new();
+    for (index, text) in spec.addresses.iter().enumerate() {
+        let path = format!("spec.addresses[{index}]");
+        let net = cidr::parse(text).filter(|_| text.len() <= ADDRESS_BYTES);
+        let Some(net) = net else {
+            let message = format!("`{text}` is not an address or CIDR (names belong in hosts)");
+            found.add(Code::AddressSyntax, path, message);
+            continue;
+        };
+        let is_range = net.prefix_len() < net.max_prefix_len();
+        let takes_ranges = !matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+        if is_range && !takes_ranges {
+            let message = format!("`{text}` is a range, which only NONE and STATIC can have");
+            found.add(Code::AddressCidrResolution, path, message);
+        }
+        if !addresses.contains(&net) {
+            addresses.push(net);
+        }
+    }
+    addresses
+}
+
+fn selector(
+    spec: &raw::Spec,
+    resolution: Resolution,
+    found: &mut Findings<'_>,
+) -> Option<BTreeMap<String, String>> {
+    const PATH: &str = "spec.workloadSelector";
+    let selector = spec.workload_selector.as_ref()?;
+    if !spec.endpoints.is_empty() {
+        found.add(
+            Code::SelectorAndEndpoints,
+            PATH,
+            "a workloadSelector and endpoints exclude each other",
+        );
+    }
+    found.bound("spec.workloadSelector.labels", selector.labels.len(), 256);
+    for (key, value) in &selector.labels {
+        if key.is_empty() || key.contains('*') || value.contains('*') || value.len() > 63 {
+            let message = format!(
+                "`{key}: {value}` must have a key, no star, and a value of at most 63 bytes"
+            );
+            found.add(Code::SelectorSyntax, format!("{PATH}.labels"), message);
+        }
+    }
+    if selector.labels.is_empty() {
+        found.add(
+            Code::SelectorEmpty,
+            PATH,
+            "an empty selector selects every workload of the namespace",
+        );
+    }
+    if resolution == Resolution::None {
+        found.add(
+            Code::SelectorIgnored,
+            PATH,
+            "resolution NONE goes to the address dialled; the selector has no effect",
+        );
+    }
+    Some(selector.labels.clone())
+}
+
+fn hosts_against_resolution(spec: &raw::Spec, entry: &ServiceEntry, found: &mut Findings<'_>) {
+    let by_dns = matches!(entry.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+    if by_dns && spec.endpoints.is_empty() {
+        for (index, host) in spec.hosts.iter().enumerate() {
+            if host.starts_with('*') {
+                let message = format!(
+                    "`{host}`: a wildcard cannot be resolved; list endpoints or use resolution NONE"
+                );
+                found.add(Code::DnsHostWildcard, format!("spec.hosts[{index}]"), message);
+            }
+        }
+    }
+    let is_plain = |class: Class| matches!(class, Class::Tcp | Class::Udp);
+    if spec.hosts.len() > 1 && entry.resolution != Resolution::None {
+        for port in &entry.ports {
+            if is_plain(port.protocol.class()) {
+                let message = format!(
+                    "port {} carries no host name, so it cannot serve several hosts (write one entry a host, or resolution NONE)",
+                    port.number
+                );
+                found.add(Code::MultiHostTcp, "spec.hosts", message);
+            }
+        }
+    }
+}
+
+fn dynamic_dns(entry: &ServiceEntry, internal: bool, found: &mut Findings<'_>) {
+    if entry.resolution != Resolution::DynamicDns {
+        return;
+    }
+    for host in entry.hosts.iter().filter(|host| !host.is_wildcard()) {
+        let message = format!("`{host}`: DYNAMIC_DNS takes wildcards only");
+        found.add(Code::DynamicHostExact, "spec.hosts", message);
+    }
+    for port in &entry.ports {
+        if !matches!(
+            port.protocol,
+            Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Tls
+        ) {
+            let message =
+                format!("port {}: DYNAMIC_DNS takes HTTP, HTTP2, GRPC and TLS only", port.number);
+            found.add(Code::DynamicProtocol, "spec.ports", message);
+        }
+    }
+    if internal && entry.waypoint {
+        found.add(
+            Code::DynamicWaypoint,
+            "spec.location",
+            "DYNAMIC_DNS inside the mesh cannot use a waypoint",
+        );
+    }
+}

@@ -1,0 +1,74 @@
+//! What was written in a `ServiceEntry`: the shape only, every value as it stands.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+
+/// `spec`. Numbers are wide, so that one out of range can be named.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Spec {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) hosts: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) addresses: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) ports: Vec<Port>,
+    pub(super) location: Option<String>,
+    pub(super) resolution: Option<String>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) workload_selector: Option<Selector>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) export_to: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) subject_alt_names: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Port {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) number: i64,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) name: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) protocol: String,
+    #[serde(rename = "targetPort", deserialize_with = "or_default")]
+    pub(super) target: i64,
+}
+
+/// A `WorkloadEntry`, as it stands in `endpoints`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Endpoint {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) address: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) ports: BTreeMap<String, i64>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) labels: BTreeMap<String, String>,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) network: String,
+    // Preferences among endpoints and mutual TLS are a proxy's business: known, not looked at.
+    #[serde(rename = "locality")]
+    _locality: Option<String>,
+    #[serde(rename = "weight")]
+    _weight: Option<u32>,
+    #[serde(rename = "serviceAccount")]
+    _account: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Selector {
+    #[serde(deserialize_with = "or_default")]
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+/// `null` means the same as an absent field (protobuf JSON).
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}

@@ -1,0 +1,57 @@
+//! Reads the `spec` of any kind: types are errors with a path, unknown fields are warnings.
+
+use serde::Deserialize;
+use serde_yaml::{Mapping, Value};
+
+use super::{
+    meta::Meta,
+    report::{Code, Report},
+};
+
+/// The `spec` of a document as `T`, with a warning for every field that `T` does not have.
+///
+/// # Errors
+///
+/// `E-FIELD-TYPE` at the field that has the wrong type.
+pub fn read_spec<T: for<'de> Deserialize<'de>>(
+    meta: &Meta,
+    document: &Value,
+) -> Result<(T, Vec<Report>), Box<Report>> {
+    let empty = Value::Mapping(Mapping::new());
+    let spec = document.get("spec").filter(|spec| !spec.is_null()).unwrap_or(&empty);
+    let mut warnings = Vec::new();
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(spec, &mut track);
+    let read = serde_ignored::deserialize(tracked, |path| {
+        warnings.push(Report::new(
+            Code::FieldUnknown,
+            &meta.object,
+            format!("spec{}", render(&path)),
+            "there is no such field (misspelled?); it has no effect",
+        ));
+    });
+    match read {
+        Ok(spec) => Ok((spec, warnings)),
+        Err(error) => {
+            let path = match track.path().to_string().as_str() {
+                "." => "spec".to_owned(),
+                path => format!("spec.{path}"),
+            };
+            let message = error.to_string();
+            let report = Report::new(Code::FieldType, &meta.object, path, message);
+            Err(Box::new(report))
+        }
+    }
+}
+
+fn render(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", render(parent)),
+        Path::Map { parent, key } => format!("{}.{key}", render(parent)),
+        Path::Some { parent }
+        | Path::NewtypeStruct { parent }
+        | Path::NewtypeVariant { parent } => render(parent),
+    }
+}

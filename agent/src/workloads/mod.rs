@@ -1,0 +1,43 @@
+//! Who is enforced: values only. Where workloads come from is the business of their sources.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
+
+/// Namespace and name: who a workload is.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct WorkloadKey {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl fmt::Display for WorkloadKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A pod, or in standalone mode a named cgroup and the host side of its veth.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Workload {
+    pub key: WorkloadKey,
+    pub labels: BTreeMap<String, String>,
+    pub cgroup: Option<PathBuf>,
+    /// Name of the host side of the veth.
+    pub interface: Option<String>,
+    /// Source addresses it may use; none means the source is not checked.
+    pub addresses: Vec<IpAddr>,
+    /// The cgroup of its sidecar container.
+    pub sidecar_cgroup: Option<PathBuf>,
+    /// Not judged at all: a pod in the network namespace of the host.
+    pub is_exempt: bool,
+}
+
+/// A workload with what the node said about it. What is `None` is not there (yet).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PlacedWorkload {
+    pub workload: Workload,
+    pub cgroup_id: Option<u64>,
+    /// Levels of its cgroup below the root of the cgroup2 tree.
+    pub cgroup_depth: Option<u8>,
+    pub ifindex: Option<u32>,
+    pub sidecar_cgroup_id: Option<u64>,
+}

@@ -97,9 +97,9 @@ where
         ("registry", Ok(()))
     });
     let tcp_pages = pages.clone();
-    tasks.spawn(async move {
-        ("admin pages", admin::serve(http, tcp_pages).await.map_err(Into::into))
-    });
+    tasks.spawn(
+        async move { ("admin pages", admin::serve(http, tcp_pages).await.map_err(Into::into)) },
+    );
     tasks.spawn(async move {
         ("admin socket", admin::serve_socket(socket, pages).await.map_err(Into::into))
     });

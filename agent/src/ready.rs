@@ -49,11 +49,8 @@ mod tests {
 
     #[test]
     fn one_layer_is_not_enough() {
-        let state = |wire| State {
-            is_synced: true,
-            workloads: vec![workload(wire)],
-            ..State::default()
-        };
+        let state =
+            |wire| State { is_synced: true, workloads: vec![workload(wire)], ..State::default() };
         assert!(missing(&state(Hold::Enforced)).is_empty());
         assert!(missing(&state(Hold::Unwanted)).is_empty());
         let why = "the interface v is not there".to_owned();

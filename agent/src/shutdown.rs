@@ -30,7 +30,10 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         };
-        tracing::info!(signal = name, "stopping; links and tables stay pinned, enforcement goes on");
+        tracing::info!(
+            signal = name,
+            "stopping; links and tables stay pinned, enforcement goes on"
+        );
         token.cancel();
     }
 }

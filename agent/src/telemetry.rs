@@ -27,9 +27,7 @@ pub fn start(format: Format, level: &str) -> Result<(), TelemetryError> {
         .map_err(|source| TelemetryError::Level { level: level.to_owned(), source })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let result = match format {
-        Format::Text => {
-            builder.with_ansi(io::stderr().is_terminal()).with_target(false).try_init()
-        }
+        Format::Text => builder.with_ansi(io::stderr().is_terminal()).with_target(false).try_init(),
         Format::Json => builder.json().flatten_event(true).try_init(),
     };
     result.map_err(TelemetryError::Twice)

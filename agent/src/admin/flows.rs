@@ -30,10 +30,7 @@ struct Feed {
     stop: CancellationToken,
 }
 
-pub(super) async fn page(
-    Extract(pages): Extract<Pages>,
-    Query(wanted): Query<Wanted>,
-) -> Response {
+pub(super) async fn page(Extract(pages): Extract<Pages>, Query(wanted): Query<Wanted>) -> Response {
     let (kept, live) = pages.flows.subscribe();
     let kept: String = kept.iter().filter_map(|line| json_line(line, wanted)).collect();
     if !wanted.follow {

@@ -114,7 +114,9 @@ fn machine_pages() -> Router<Pages> {
 async fn metrics_page(Extract(pages): Extract<Pages>) -> Response {
     let sample = match pages.sample().await {
         Ok(sample) => sample,
-        Err(error) => return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+        Err(error) => {
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response();
+        }
     };
     let state = Arc::clone(&pages.reconcile.state.borrow());
     match pages.metrics.render(&state, &sample, Instant::now()) {

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     Exit, Outcome, OutputArgs, OutputFormat,
-    output::{paint, print, table, BAD, GOOD},
+    output::{BAD, GOOD, paint, print, table},
 };
 
 /// Validate manifests, offline

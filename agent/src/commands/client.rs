@@ -14,9 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 /// Runs `command` on a runtime of its own.
-pub(super) fn block_on<T>(
-    command: impl Future<Output = anyhow::Result<T>>,
-) -> anyhow::Result<T> {
+pub(super) fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -39,8 +37,7 @@ pub(super) async fn ask(socket: &Path, page: &str) -> anyhow::Result<Incoming> {
             tracing::debug!(%error, "connection to the agent");
         }
     });
-    let request =
-        Request::get(page).header(header::HOST, "exeat").body(Empty::<Bytes>::new())?;
+    let request = Request::get(page).header(header::HOST, "exeat").body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await.context("ask the agent")?;
     let status = response.status();
     if !status.is_success() {

@@ -58,11 +58,7 @@ fn take_lines(pending: &mut Vec<u8>) -> Vec<Vec<u8>> {
     let Some(end) = pending.iter().rposition(|byte| *byte == b'\n') else { return Vec::new() };
     let rest = pending.split_off(end + 1);
     let whole = std::mem::replace(pending, rest);
-    whole
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
-        .map(<[u8]>::to_vec)
-        .collect()
+    whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
 fn show(line: &[u8], format: OutputFormat) -> anyhow::Result<()> {

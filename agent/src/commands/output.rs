@@ -16,15 +16,15 @@ pub(super) fn table<const N: usize>(
 ) -> String {
     let mut table = Table::new();
     table
-        .load_preset(presets::NOTHING)
+        .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(head);
     for row in rows {
         table.add_row(row);
     }
     // The library pads every cell on both sides.
-    let lines = table.lines().map(|line| line.trim_end().strip_prefix(' ').map_or_else(|| line.clone(), |it| it.trim_end().to_owned()));
-    lines.collect::<Vec<_>>().join("\n")
+    let trim = |line: String| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned();
+    table.lines().map(trim).collect::<Vec<_>>().join("\n")
 }
 
 /// Writes to standard output; colour only where a terminal shows it.

@@ -61,8 +61,7 @@ pub(super) fn read_config(path: &PathBuf) -> Result<Config, Failure> {
             format!("configuration {}: it cannot be read (is the path right?)", path.display())
         })
         .map_err(Failure::usage)?;
-    Config::parse(&text)
-        .map_err(|error| Failure::usage(anyhow!("{}: {error}", path.display())))
+    Config::parse(&text).map_err(|error| Failure::usage(anyhow!("{}: {error}", path.display())))
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
@@ -79,14 +78,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
         return Err(anyhow!("{}", missing.join("; ")).into());
     }
     let (datapath, events) = datapath::open(&config)?;
-    let ground = Ground {
-        config,
-        datapath,
-        events,
-        node: Box::new(node),
-        registry,
-        stop: stop.clone(),
-    };
+    let ground =
+        Ground { config, datapath, events, node: Box::new(node), registry, stop: stop.clone() };
     let signals = signals.watch(stop.clone());
     let agent = app::run(ground);
     tokio::pin!(signals, agent);

@@ -40,9 +40,7 @@ pub fn cleanup(pin_path: &Path) -> Result<Removed, PinError> {
         Ok(kind) if kind.filesystem_type() == BPF_FS_MAGIC => remove_versions(pin_path),
         Ok(_) => Err(PinError::NotBpffs { path: pin_path.to_owned() }),
         Err(nix::errno::Errno::ENOENT) => Ok(Removed::default()),
-        Err(errno) => {
-            Err(PinError::Unreadable { path: pin_path.to_owned(), source: errno.into() })
-        }
+        Err(errno) => Err(PinError::Unreadable { path: pin_path.to_owned(), source: errno.into() }),
     }
 }
 

@@ -95,9 +95,8 @@ pub fn of_flow(event: &FlowEvent, context: &Context<'_>) -> Line {
     let known = directory.workload(event.workload);
     let policy = known.map(|known| known.policy);
     let grants = policy.map_or(&[][..], |policy| directory.grants(policy, event.subject));
-    let grant = grants
-        .iter()
-        .find(|grant| grant.port == event.port && grant.protocol == event.protocol);
+    let grant =
+        grants.iter().find(|grant| grant.port == event.port && grant.protocol == event.protocol);
     let reason = Reason::from_u8(event.reason);
     let mut record = base(context, event.workload, event.layer, event.verdict, event.reason);
     record.code = grant.and_then(|grant| grant.denied).map(|code| code.as_str().to_owned());
@@ -121,8 +120,7 @@ pub fn of_flow(event: &FlowEvent, context: &Context<'_>) -> Line {
 
 /// A DNS question that was refused.
 pub fn of_query(query: &Query, context: &Context<'_>) -> Line {
-    let mut record =
-        base(context, query.workload, Layer::Dns as u8, query.verdict, query.reason);
+    let mut record = base(context, query.workload, Layer::Dns as u8, query.verdict, query.reason);
     record.destination = Destination {
         ip: None,
         port: DNS_PORT,
@@ -164,9 +162,7 @@ fn base(
 const UNKNOWN: &str = "unknown";
 
 fn sentence(reason: Option<Reason>) -> String {
-    reason
-        .map_or("for a reason that this version does not know", Reason::sentence)
-        .to_owned()
+    reason.map_or("for a reason that this version does not know", Reason::sentence).to_owned()
 }
 
 fn process(event: &FlowEvent) -> Option<Process> {

@@ -67,8 +67,7 @@ impl Collector for Exposition {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         for family in &self.families {
             let kind = if family.is_counter { MetricType::Counter } else { MetricType::Gauge };
-            let mut metric =
-                encoder.encode_descriptor(family.name, family.help, None, kind)?;
+            let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
             for (labels, value) in &family.samples {
                 let mut sample = metric.encode_family(labels)?;
                 match (family.is_counter, value) {

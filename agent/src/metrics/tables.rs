@@ -24,16 +24,14 @@ pub(super) fn families(state: &State, sample: &Sample) -> Vec<Family> {
             let results = if side == Side::Query { &mut queries } else { &mut answers };
             *results.entry(result).or_default() += value.count;
         } else {
-            let sum = flows
-                .entry(flow_labels(state, key))
-                .or_insert(CounterValue { count: 0, bytes: 0 });
+            let sum =
+                flows.entry(flow_labels(state, key)).or_insert(CounterValue { count: 0, bytes: 0 });
             sum.count += value.count;
             sum.bytes += value.bytes;
         }
     }
-    let by_result = |(result, count): (&str, u64)| {
-        (vec![("result", result.to_owned())], Value::Count(count))
-    };
+    let by_result =
+        |(result, count): (&str, u64)| (vec![("result", result.to_owned())], Value::Count(count));
     let mut families = vec![
         Family::counter("flows", "Flows and packets judged, by verdict")
             .with_all(flows.iter().map(|(it, sum)| (it.clone(), Value::Count(sum.count)))),
@@ -55,26 +53,25 @@ fn usage_families(sample: &Sample) -> [Family; 5] {
     [
         Family::gauge("facts", "Addresses learned from DNS and not yet collected")
             .with([], facts.map_or(0, |usage| usage.entries)),
-        Family::gauge("map_entries", "Entries in a kernel table").with_all(
-            sample.usage.iter().map(|it| (of_map(it.map), Value::Count(it.entries))),
-        ),
-        Family::gauge("map_capacity", "Entries a kernel table can hold").with_all(
-            sample.usage.iter().map(|it| (of_map(it.map), Value::Count(it.capacity))),
-        ),
+        Family::gauge("map_entries", "Entries in a kernel table")
+            .with_all(sample.usage.iter().map(|it| (of_map(it.map), Value::Count(it.entries)))),
+        Family::gauge("map_capacity", "Entries a kernel table can hold")
+            .with_all(sample.usage.iter().map(|it| (of_map(it.map), Value::Count(it.capacity)))),
         Family::counter(
             "bpf_program_run_seconds",
             "Time in a kernel program; needs kernel.bpf_stats_enabled",
         )
-        .with_all(sample.programs.iter().map(|it| {
-            (of_program(it.program), Value::Float(it.run_time.as_secs_f64()))
-        })),
+        .with_all(
+            sample
+                .programs
+                .iter()
+                .map(|it| (of_program(it.program), Value::Float(it.run_time.as_secs_f64()))),
+        ),
         Family::counter(
             "bpf_program_runs",
             "Runs of a kernel program; needs kernel.bpf_stats_enabled",
         )
-        .with_all(
-            sample.programs.iter().map(|it| (of_program(it.program), Value::Count(it.runs))),
-        ),
+        .with_all(sample.programs.iter().map(|it| (of_program(it.program), Value::Count(it.runs)))),
     ]
 }
 

@@ -14,7 +14,12 @@ use crate::{
     reconcile::{Sample, State},
 };
 
-fn counter(layer: Layer, verdict: Verdict, reason: Reason, count: u64) -> (CounterKey, CounterValue) {
+fn counter(
+    layer: Layer,
+    verdict: Verdict,
+    reason: Reason,
+    count: u64,
+) -> (CounterKey, CounterValue) {
     let key = CounterKey {
         workload: WorkloadId::new(7),
         layer: layer as u8,

@@ -82,20 +82,14 @@ impl Observer {
             }
             Event::Query(query) => {
                 let name = dns::message::name(&query.name).ok();
-                let line = self.line(query.time, name.as_deref(), |context| {
-                    record::of_query(query, context)
-                });
+                let line = self
+                    .line(query.time, name.as_deref(), |context| record::of_query(query, context));
                 self.publish(line);
             }
         }
     }
 
-    fn line(
-        &self,
-        time: u64,
-        name: Option<&str>,
-        make: impl FnOnce(&Context<'_>) -> Line,
-    ) -> Line {
+    fn line(&self, time: u64, name: Option<&str>, make: impl FnOnce(&Context<'_>) -> Line) -> Line {
         let directory = Arc::clone(&self.state.borrow().directory);
         make(&Context { node: &self.node, directory: &directory, time: wall_time(time), name })
     }

@@ -40,7 +40,8 @@ impl Places {
                 Err(error) => root_problem = Some(error),
             }
         }
-        for PlacedWorkload { workload, cgroup_id, ifindex, .. } in placed.iter().map(|it| &it.workload)
+        for PlacedWorkload { workload, cgroup_id, ifindex, .. } in
+            placed.iter().map(|it| &it.workload)
         {
             if let (None, Some(path), Some(id)) = (&config.cgroup_root, &workload.cgroup, cgroup_id)
             {
@@ -121,13 +122,12 @@ impl Places {
                 placed.missing.iter().find(|it| is_it(it)).map(ToString::to_string)
             };
             let cgroup = config.cgroup_root.as_ref().or(workload.cgroup.as_ref());
-            let socket = cgroup
-                .and_then(|cgroup| find(&Attachment::Socket { cgroup: cgroup.clone() }));
+            let socket =
+                cgroup.and_then(|cgroup| find(&Attachment::Socket { cgroup: cgroup.clone() }));
             let root_problem = self.root_problem.as_ref().map(ToString::to_string);
             let no_cgroup =
                 cgroup_id.is_none().then(|| why(is_of_cgroup)).flatten().or(root_problem);
-            let no_interface =
-                ifindex.is_none().then(|| why(|it| !is_of_cgroup(it))).flatten();
+            let no_interface = ifindex.is_none().then(|| why(|it| !is_of_cgroup(it))).flatten();
             let wire = workload.interface.as_ref().zip(*ifindex).and_then(|(name, ifindex)| {
                 find(&Attachment::Wire { interface: name.clone(), ifindex })
             });

@@ -61,8 +61,12 @@ pub enum Hold {
     Unwanted,
     Enforced,
     /// There is nothing to hold on this node at the moment.
-    Absent { why: String },
-    Failed { why: String },
+    Absent {
+        why: String,
+    },
+    Failed {
+        why: String,
+    },
 }
 
 impl WorkloadState {

@@ -34,13 +34,19 @@ pub struct Cgroup {
 pub enum Unplaced {
     #[error("the cgroup {path} is not there (was it removed, or is the path misspelt?)")]
     NoCgroup { path: PathBuf },
-    #[error("{path} is not a cgroup directory of the cgroup v2 tree (which is mounted at {mounts})")]
+    #[error(
+        "{path} is not a cgroup directory of the cgroup v2 tree (which is mounted at {mounts})"
+    )]
     NotCgroup2 { path: PathBuf, mounts: String },
-    #[error("the cgroup {path} is the root of the cgroup tree, where the host itself lives (name one below it)")]
+    #[error(
+        "the cgroup {path} is the root of the cgroup tree, where the host itself lives (name one below it)"
+    )]
     RootCgroup { path: PathBuf },
     #[error("look at the cgroup {path}: {reason}")]
     Cgroup { path: PathBuf, reason: String },
-    #[error("the interface {name} is not there (was it removed, or does the agent run in another network namespace?)")]
+    #[error(
+        "the interface {name} is not there (was it removed, or does the agent run in another network namespace?)"
+    )]
     NoInterface { name: String },
     #[error("look up the interface {name}: {reason}")]
     Interface { name: String, reason: String },
@@ -101,8 +107,8 @@ impl Node for SystemNode {
             .filter(|mount| real.starts_with(&mount.point))
             .max_by_key(|mount| mount.point.components().count());
         let metadata = real.metadata().map_err(|error| failed(error.to_string()))?;
-        let Some(mount) = mount
-            .filter(|_| kind.filesystem_type() == CGROUP2_SUPER_MAGIC && metadata.is_dir())
+        let Some(mount) =
+            mount.filter(|_| kind.filesystem_type() == CGROUP2_SUPER_MAGIC && metadata.is_dir())
         else {
             let points: Vec<String> =
                 mounts.iter().map(|mount| mount.point.display().to_string()).collect();

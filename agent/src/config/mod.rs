@@ -77,7 +77,7 @@ pub enum GatewayTransport {
     Mtls,
 }
 
-/// How a refused connect() fails.
+/// How a refused `connect()` fails.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 pub enum Denied {
     #[default]
@@ -307,10 +307,14 @@ fn read(text: &str) -> Result<raw::Config, InvalidConfig> {
         Some((outer, rest)) if path.starts_with(outer) => rest,
         _ => &error,
     };
-    let is_known = path != "." && path != "?";
+    let key = match path.as_str() {
+        "." | "?" => String::new(),
+        path => format!("`{path}`: "),
+    };
     Err(InvalidConfig::Shape {
-        key: is_known.then(|| format!("`{path}`: ")).unwrap_or_default(),
-        message: message.to_owned(),
+        key,
+        // What the parser calls a choice between words.
+        message: message.replace("a YAML tag starting with '!'", "one word"),
     })
 }
 

@@ -162,8 +162,9 @@ fn shapes() {
     refused_line("clusterCidrs: ['::/0']", &["clusterCidrs[0]", "every IPv4"]);
     refused_line("metrics: {listen: 9469}", &["metrics.listen", "line 2"]);
     refused_line("sidecar: {port: 0}", &["sidecar.port", "line 2"]);
-    refused_line("socket: run/x", &["socket", "absolute", "line 2"]);
-    refused_line("mode: [", &["line 3"]);
+    refused_line("socket: run/x", &["`socket`", "`run/x`", "absolute"]);
+    refused_line("mode: [", &["`mode`", "one word", "line 2 column 7"]);
+    refused_line("dns: {resolvers: [", &["line 3"]);
     refused_line("mode: ALLOW_ANY\nmode: ALLOW_ANY", &["duplicate", "mode"]);
 }
 

@@ -8,3 +8,6 @@ pub mod ids;
 pub mod image;
 pub mod image_tables;
 pub mod view;
+
+#[cfg(test)]
+mod testing;

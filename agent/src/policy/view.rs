@@ -15,7 +15,7 @@ use crate::registry::{
     host::HostPattern,
     port::{Class, ServicePort},
     report::{Code, ObjectRef, Report},
-    service_entry::{Resolution, ServiceEntry},
+    service_entry::{Endpoint, Resolution, ServiceEntry},
 };
 
 /// Port and IP protocol number.
@@ -244,7 +244,7 @@ impl<'a> Service<'a> {
             Some((Reason::Unsupported, Code::Waypoint))
         } else if is_governed {
             Some((Reason::Unsupported, Code::Governed))
-        } else if any(|entry| entry.endpoints.iter().any(|it| it.is_unix())) {
+        } else if any(|entry| entry.endpoints.iter().any(Endpoint::is_unix)) {
             Some((Reason::Unsupported, Code::Uds))
         } else if self.first.resolution == Resolution::Static && !has_endpoints {
             Some((Reason::NoUpstream, Code::NoUpstream))

@@ -71,34 +71,34 @@ mod tests {
 
     /// Which of `team-a` (its own), `team-b` and `team-c` see the object.
     #[track_caller]
-    fn check(list: &[&str], expected: Result<[bool; 3], InvalidExportTo>) {
+    fn check(list: &[&str], expected: &Result<[bool; 3], InvalidExportTo>) {
         let list: Vec<String> = list.iter().map(ToString::to_string).collect();
         let got = ExportTo::parse(&list, "team-a")
             .map(|it| ["team-a", "team-b", "team-c"].map(|name| it.includes(name)));
-        assert_eq!(got, expected, "{list:?}");
+        assert_eq!(got.as_ref(), expected.as_ref(), "{list:?}");
     }
 
     #[test]
     fn lists() {
-        check(&[], Ok([true; 3]));
-        check(&["*"], Ok([true; 3]));
-        check(&["."], Ok([true, false, false]));
-        check(&["~"], Ok([false; 3]));
-        check(&["team-b"], Ok([false, true, false]));
-        check(&[".", "team-b"], Ok([true, true, false]));
+        check(&[], &Ok([true; 3]));
+        check(&["*"], &Ok([true; 3]));
+        check(&["."], &Ok([true, false, false]));
+        check(&["~"], &Ok([false; 3]));
+        check(&["team-b"], &Ok([false, true, false]));
+        check(&[".", "team-b"], &Ok([true, true, false]));
         check(
             &[".", "team-a"],
-            Err(InvalidExportTo::Duplicate("team-a".into())),
+            &Err(InvalidExportTo::Duplicate("team-a".into())),
         );
-        check(&[".", "."], Err(InvalidExportTo::Duplicate(".".into())));
-        check(&["*", "team-b"], Err(InvalidExportTo::NotAlone("*")));
-        check(&["*", "*"], Err(InvalidExportTo::NotAlone("*")));
-        check(&["~", "."], Err(InvalidExportTo::NotAlone("~")));
+        check(&[".", "."], &Err(InvalidExportTo::Duplicate(".".into())));
+        check(&["*", "team-b"], &Err(InvalidExportTo::NotAlone("*")));
+        check(&["*", "*"], &Err(InvalidExportTo::NotAlone("*")));
+        check(&["~", "."], &Err(InvalidExportTo::NotAlone("~")));
         check(
             &["team_b"],
-            Err(InvalidExportTo::Namespace("team_b".into())),
+            &Err(InvalidExportTo::Namespace("team_b".into())),
         );
-        check(&["Team"], Err(InvalidExportTo::Namespace("Team".into())));
-        check(&[""], Err(InvalidExportTo::Namespace(String::new())));
+        check(&["Team"], &Err(InvalidExportTo::Namespace("Team".into())));
+        check(&[""], &Err(InvalidExportTo::Namespace(String::new())));
     }
 }

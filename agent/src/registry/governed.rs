@@ -38,8 +38,8 @@ impl Governed {
     pub fn read(meta: &Meta, document: &Value) -> Option<Self> {
         let spec = document.get("spec").unwrap_or(&Value::Null);
         let reach = match (meta.group(), meta.object.kind.as_str()) {
-            ("networking.istio.io", "VirtualService") => hosts(texts(spec.get("hosts"))),
-            ("networking.istio.io", "DestinationRule") => hosts(texts(spec.get("host"))),
+            ("networking.istio.io", "VirtualService") => hosts(&texts(spec.get("hosts"))),
+            ("networking.istio.io", "DestinationRule") => hosts(&texts(spec.get("host"))),
             ("networking.istio.io", "Sidecar") => {
                 let namespace = meta.object.namespace.clone();
                 Reach::Clients((namespace != MESH_ROOT_NAMESPACE).then_some(namespace))
@@ -47,13 +47,17 @@ impl Governed {
             ("istio.alibabacloud.com", "ASMEgressTrafficPolicy") => {
                 let rules = items(spec.get("egressRules"));
                 let targets = rules.iter().flat_map(|rule| items(rule.get("to")));
-                hosts(targets.flat_map(|to| texts(to.get("hosts"))).collect())
+                hosts(
+                    &targets
+                        .flat_map(|to| texts(to.get("hosts")))
+                        .collect::<Vec<_>>(),
+                )
             }
             ("", "Namespace") if has_waypoint(document) => Reach::Entries(meta.object.name.clone()),
             ("", "Service") => {
                 let object = &meta.object;
                 let name = format!("{}.{}.svc.cluster.local", object.name, object.namespace);
-                hosts(vec![name])
+                hosts(&[name])
             }
             _ => return None,
         };
@@ -131,7 +135,7 @@ impl GovernedIndex {
 }
 
 /// A host that cannot be read might be any.
-fn hosts(texts: Vec<String>) -> Reach {
+fn hosts(texts: &[String]) -> Reach {
     let parsed: Result<Vec<HostPattern>, _> =
         texts.iter().map(|text| HostPattern::parse(text)).collect();
     parsed.map_or(Reach::AllHosts, Reach::Hosts)

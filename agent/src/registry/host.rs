@@ -99,19 +99,17 @@ impl HostPattern {
         self.wildcard
     }
 
-    /// Labels, without the star.
+    /// Labels, without the star: 253 bytes hold at most 127.
     pub fn labels(&self) -> u8 {
-        u8::try_from(self.iter().count()).expect("invariant: 253 bytes hold at most 127 labels")
+        self.iter().fold(0, |labels, _| labels + 1)
     }
 
     /// The name in wire form, without the star: length bytes, lower case, root byte.
     pub fn wire(&self) -> Vec<u8> {
-        let labels: Vec<&[u8]> = self.iter().collect();
-        let mut wire = Vec::with_capacity(self.reversed.len() + 1);
-        for label in labels.iter().rev() {
-            wire.push(u8::try_from(label.len()).expect("invariant: labels have at most 63 bytes"));
-            wire.extend_from_slice(label);
-        }
+        let with_length = self.split();
+        let mut labels: Vec<&[u8]> = with_length.collect();
+        labels.reverse();
+        let mut wire = labels.concat();
         wire.push(0);
         wire
     }
@@ -183,10 +181,15 @@ impl HostPattern {
 
     /// Labels from the right.
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.split().map(|label| &label[1..])
+    }
+
+    /// Labels from the right, each with the length before it.
+    fn split(&self) -> impl Iterator<Item = &[u8]> {
         let mut rest: &[u8] = &self.reversed;
         std::iter::from_fn(move || {
-            let (&length, tail) = rest.split_first()?;
-            let (label, tail) = tail.split_at(usize::from(length));
+            let (&length, _) = rest.split_first()?;
+            let (label, tail) = rest.split_at(usize::from(length) + 1);
             rest = tail;
             Some(label)
         })

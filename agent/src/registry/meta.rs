@@ -29,7 +29,7 @@ impl Meta {
     /// # Errors
     ///
     /// `E-OBJECT` with as much of the object's name as could be read.
-    pub fn read(document: &Value) -> Result<Self, Report> {
+    pub fn read(document: &Value) -> Result<Self, Box<Report>> {
         let text = |field: &str| {
             document
                 .get(field)
@@ -42,7 +42,7 @@ impl Meta {
             name: String::new(),
         };
         let refuse = |object: &ObjectRef, path: &str, message: String| {
-            Err(Report::new(Code::Object, object, path, message))
+            Err(Box::new(Report::new(Code::Object, object, path, message)))
         };
         let raw = match document.get("metadata") {
             Some(metadata) => RawMeta::deserialize(metadata),
@@ -134,7 +134,7 @@ mod tests {
     use super::Meta;
 
     fn read(text: &str) -> Result<Meta, String> {
-        let document = serde_yaml::from_str(text).expect("YAML");
+        let document = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
         Meta::read(&document).map_err(|report| format!("{} {}", report.code, report.path))
     }
 

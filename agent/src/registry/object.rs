@@ -81,7 +81,7 @@ pub fn read(document: &Value) -> Read {
             return Read {
                 object: report.object.clone(),
                 content: None,
-                reports: vec![report],
+                reports: vec![*report],
             };
         }
     };

@@ -16,7 +16,7 @@ use super::{
 pub fn read_spec<T: for<'de> Deserialize<'de>>(
     meta: &Meta,
     document: &Value,
-) -> Result<(T, Vec<Report>), Report> {
+) -> Result<(T, Vec<Report>), Box<Report>> {
     let empty = Value::Mapping(Mapping::new());
     let spec = document
         .get("spec")
@@ -40,12 +40,9 @@ pub fn read_spec<T: for<'de> Deserialize<'de>>(
                 "." => "spec".to_owned(),
                 path => format!("spec.{path}"),
             };
-            Err(Report::new(
-                Code::FieldType,
-                &meta.object,
-                path,
-                format!("{error}"),
-            ))
+            let message = error.to_string();
+            let report = Report::new(Code::FieldType, &meta.object, path, message);
+            Err(Box::new(report))
         }
     }
 }

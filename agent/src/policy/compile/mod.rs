@@ -4,6 +4,9 @@ mod names;
 mod places;
 mod rules;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use exeat_common::{
@@ -57,7 +60,13 @@ pub fn compile(input: &Input<'_>, ids: &mut Ids) -> Compiled {
     let mut admitted = names::admit(&policies, input.config, &mut reports);
     let numbers = names::number(&mut admitted, ids, &mut reports);
     names::write(&numbers, &input.config.dns.internal_domains, &mut image);
-    let closed = rules::close(&admitted, &numbers, ids, &mut reports);
+    let closed = rules::close(
+        &admitted,
+        &numbers,
+        &input.config.cluster_cidrs,
+        ids,
+        &mut reports,
+    );
     rules::write(&closed, &numbers, ids, &mut image, &mut directory);
     write_config(input.config, ids, &mut image);
     places::write(

@@ -41,10 +41,11 @@ impl Closed<'_> {
 }
 
 /// Closes every view over all patterns in the tables. What then does not fit is left out, the
-/// largest first.
+/// largest first. `other_nets` have numbers, but no policy.
 pub(super) fn close<'a>(
     admitted: &Admitted<'a>,
     numbers: &Numbers,
+    other_nets: &[IpNet],
     ids: &mut Ids,
     reports: &mut BTreeSet<Report>,
 ) -> BTreeMap<PolicyId, Closed<'a>> {
@@ -53,6 +54,8 @@ pub(super) fn close<'a>(
     let nets = admitted.groups.values();
     let nets: BTreeSet<IpNet> = nets
         .flat_map(|group| group.view.prefixes.keys().copied())
+        .chain(other_nets.iter().copied())
+        .chain([IpNet::V4(Ipv4Net::default())])
         .collect();
     let retired: BTreeSet<IpNet> = ids
         .retired_prefixes(&nets)

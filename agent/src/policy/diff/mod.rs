@@ -18,6 +18,9 @@ mod prefixes;
 mod way;
 mod workloads;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use exeat_common::{
@@ -63,9 +66,9 @@ fn diff_within(installed: &Image, desired: &Image, rules: usize) -> Vec<MapOp> {
     rules.remove(&mut way);
     prefixes::remove(&mut way, &changed);
 
-    workloads::place(&mut way);
     way.sweep();
     close_top(&mut way);
+    workloads::place(&mut way);
     way.finish()
 }
 
@@ -137,8 +140,8 @@ fn open_top(way: &mut Way<'_>) {
         // Not looked at yet, so it can be changed at will.
         remove_internal(way);
     }
-    for (prefix, subject) in to.prefixes.range(way::prefixes_of(PolicyId::INTERNAL)) {
-        way.set_prefix(*prefix, *subject);
+    if is_external(to) || !is_external(from) {
+        add_internal(way);
     }
     if let Some(settings) = to.settings {
         let before = from.settings.unwrap_or(settings);
@@ -157,10 +160,18 @@ fn close_top(way: &mut Way<'_>) {
     if let Some(settings) = way.to.settings {
         way.set_settings(settings);
     }
+    add_internal(way);
     remove_internal(way);
     let from = way.from;
     for resolver in from.resolvers.difference(&way.to.resolvers) {
         way.remove_resolver(*resolver);
+    }
+}
+
+fn add_internal(way: &mut Way<'_>) {
+    let to = way.to;
+    for (prefix, subject) in to.prefixes.range(way::prefixes_of(PolicyId::INTERNAL)) {
+        way.set_prefix(*prefix, *subject);
     }
 }
 

@@ -1,8 +1,11 @@
-//! The rules of a ServiceEntry that need nothing but the entry itself.
+//! The rules of a `ServiceEntry` that need nothing but the entry itself.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use super::{Checked, Resolution, ServiceEntry, endpoint, raw};
+use super::{Checked, Resolution, ServiceEntry, caveats, endpoint, raw};
 use crate::registry::{
     cidr,
     export_to::ExportTo,
@@ -19,9 +22,9 @@ const PORTS: usize = 256;
 const ENDPOINTS: usize = 4096;
 
 /// Labels of the object that change what it means.
-mod label {
-    pub(super) const USE_WAYPOINT: &str = "istio.io/use-waypoint";
-    pub(super) const AUTO_ALLOCATE: &str = "networking.istio.io/enable-autoallocate-ip";
+pub(super) mod label {
+    pub(in super::super) const USE_WAYPOINT: &str = "istio.io/use-waypoint";
+    pub(in super::super) const AUTO_ALLOCATE: &str = "networking.istio.io/enable-autoallocate-ip";
 }
 
 /// Collects what there is to say about one object.
@@ -93,7 +96,7 @@ pub(super) fn check(meta: &Meta, spec: &raw::Spec) -> Checked {
     hosts_against_resolution(spec, &entry, &mut found);
     dynamic_dns(&entry, internal, &mut found);
     if !found.refuse() {
-        caveats(meta, spec, &entry, &mut found);
+        caveats::caveats(meta, spec, &entry, &mut found);
     }
     Checked {
         entry: (!found.refuse()).then_some(entry),
@@ -195,9 +198,9 @@ fn ports(spec: &raw::Spec, found: &mut Findings<'_>) -> Vec<ServicePort> {
             found.add(Code::PortProtocol, format!("{path}.protocol"), message);
         }
         // 0 is how protobuf writes an absent number.
-        let target = in_range(port.target_port);
-        if target.is_none() && port.target_port != 0 {
-            let message = format!("{} is not a port (1 to 65535)", port.target_port);
+        let target = in_range(port.target);
+        if target.is_none() && port.target != 0 {
+            let message = format!("{} is not a port (1 to 65535)", port.target);
             found.add(Code::TargetPortRange, format!("{path}.targetPort"), message);
         }
         if let (Some(number), Some(protocol)) = (number, protocol) {
@@ -254,7 +257,7 @@ fn selector(
     spec: &raw::Spec,
     resolution: Resolution,
     found: &mut Findings<'_>,
-) -> Option<std::collections::BTreeMap<String, String>> {
+) -> Option<BTreeMap<String, String>> {
     const PATH: &str = "spec.workloadSelector";
     let selector = spec.workload_selector.as_ref()?;
     if !spec.endpoints.is_empty() {
@@ -349,98 +352,5 @@ fn dynamic_dns(entry: &ServiceEntry, internal: bool, found: &mut Findings<'_>) {
             "spec.location",
             "DYNAMIC_DNS inside the mesh cannot use a waypoint",
         );
-    }
-}
-
-/// What a valid entry still cannot have, or does not check.
-fn caveats(meta: &Meta, spec: &raw::Spec, entry: &ServiceEntry, found: &mut Findings<'_>) {
-    if entry.ports.is_empty() {
-        found.add(
-            Code::NoPorts,
-            "spec.ports",
-            "an entry without ports is valid and opens nothing",
-        );
-    }
-    let may_allocate = entry.resolution != Resolution::None
-        && meta.labels.get(label::AUTO_ALLOCATE).map(String::as_str) != Some("false")
-        && entry.hosts.iter().all(|host| !host.is_wildcard());
-    let has_range = entry
-        .addresses
-        .iter()
-        .any(|net| net.prefix_len() < net.max_prefix_len());
-    for port in &entry.ports {
-        let class = port.protocol.class();
-        if class == Class::Tcp && entry.addresses.is_empty() && !may_allocate {
-            let message = format!(
-                "port {} is matched by the learned addresses of the host; a mesh would open it to every address",
-                port.number
-            );
-            found.add(Code::TcpWithoutAddress, "spec.ports", message);
-        }
-        if class == Class::Tls && has_range {
-            let message = format!(
-                "port {}: flows into the range are judged by address; the server name in them is not checked",
-                port.number
-            );
-            found.add(Code::SniNotChecked, "spec.addresses", message);
-        }
-    }
-    if !spec.subject_alt_names.is_empty() {
-        found.add(
-            Code::SanNotVerified,
-            "spec.subjectAltNames",
-            "the names in the server's certificate are checked by a proxy only, if the pod has one",
-        );
-    }
-    if entry.waypoint {
-        found.add(
-            Code::Waypoint,
-            format!("metadata.labels.{}", label::USE_WAYPOINT),
-            "a waypoint must carry these flows, and this agent cannot hand them to one: they are denied",
-        );
-    }
-    unenforceable(entry, found);
-}
-
-/// Destinations other than the one dialled need a redirect.
-fn unenforceable(entry: &ServiceEntry, found: &mut Findings<'_>) {
-    if entry.endpoints.iter().any(super::Endpoint::is_unix) {
-        found.add(
-            Code::Uds,
-            "spec.endpoints",
-            "a unix socket can only be reached by a proxy in the pod: flows are denied",
-        );
-        return;
-    }
-    if !entry.is_direct() {
-        if entry.endpoints.is_empty() && entry.selector.is_none() {
-            found.add(
-                Code::NoUpstream,
-                "spec.endpoints",
-                "STATIC without endpoints: every flow is denied, because there is nowhere to go",
-            );
-        } else {
-            found.add(
-                Code::Redirect,
-                "spec.endpoints",
-                "flows would have to be sent to the endpoints, which this agent cannot do yet: they are denied",
-            );
-        }
-        return;
-    }
-    if entry.resolution != Resolution::None && !entry.addresses.is_empty() {
-        found.add(
-            Code::Redirect,
-            "spec.addresses",
-            "flows to these virtual addresses would have to be sent to the host, which this agent cannot do yet: they are denied; flows to learned addresses of the host are not concerned",
-        );
-    }
-    for port in entry.ports.iter().filter(|port| port.rewrites()) {
-        let message = format!(
-            "flows to port {} would have to be sent to port {}, which this agent cannot do yet: they are denied",
-            port.number,
-            port.target.unwrap_or(port.number)
-        );
-        found.add(Code::Redirect, "spec.ports", message);
     }
 }

@@ -1,4 +1,4 @@
-//! Endpoints of a ServiceEntry and the rules for them.
+//! Endpoints of a `ServiceEntry` and the rules for them.
 
 use std::{collections::BTreeMap, net::IpAddr};
 

@@ -1,5 +1,6 @@
 //! Istio's `ServiceEntry`: its shape, its rules, and the checked value.
 
+mod caveats;
 mod check;
 mod endpoint;
 mod raw;
@@ -17,7 +18,7 @@ use super::{
     report::{ObjectRef, Report},
     shape::read_spec,
 };
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, EndpointAddress};
 
 /// A valid entry.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -70,7 +71,7 @@ impl ServiceEntry {
             }
             Err(report) => Checked {
                 entry: None,
-                reports: vec![report],
+                reports: vec![*report],
             },
         }
     }

@@ -1,4 +1,4 @@
-//! What was written in a ServiceEntry: the shape only, every value as it stands.
+//! What was written in a `ServiceEntry`: the shape only, every value as it stands.
 
 use std::collections::BTreeMap;
 
@@ -34,8 +34,8 @@ pub(super) struct Port {
     pub(super) name: String,
     #[serde(deserialize_with = "or_default")]
     pub(super) protocol: String,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) target_port: i64,
+    #[serde(rename = "targetPort", deserialize_with = "or_default")]
+    pub(super) target: i64,
 }
 
 /// A `WorkloadEntry`, as it stands in `endpoints`.
@@ -50,12 +50,13 @@ pub(super) struct Endpoint {
     pub(super) labels: BTreeMap<String, String>,
     #[serde(deserialize_with = "or_default")]
     pub(super) network: String,
+    // Preferences among endpoints and mutual TLS are a proxy's business: known, not looked at.
     #[serde(rename = "locality")]
     _locality: Option<String>,
     #[serde(rename = "weight")]
     _weight: Option<u32>,
     #[serde(rename = "serviceAccount")]
-    _service_account: Option<String>,
+    _account: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,4 +1,4 @@
-//! Every rule of a ServiceEntry, by the code it gives.
+//! Every rule of a `ServiceEntry`, by the code it gives.
 
 use super::{Checked, ServiceEntry};
 use crate::registry::meta::Meta;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, NoLabelSet},
+    encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet},
     metrics::MetricType,
 };
 
@@ -57,6 +57,21 @@ impl Family {
     }
 }
 
+impl Family {
+    fn encode_value(&self, value: Value, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+        match (self.is_counter, value) {
+            (true, Value::Count(count)) => {
+                encoder.encode_counter::<NoLabelSet, _, f64>(&count, None)
+            }
+            (true, Value::Float(value)) => {
+                encoder.encode_counter::<NoLabelSet, _, f64>(&value, None)
+            }
+            (false, Value::Count(count)) => encoder.encode_gauge(&count),
+            (false, Value::Float(value)) => encoder.encode_gauge(&value),
+        }
+    }
+}
+
 /// All families of one scrape.
 #[derive(Debug)]
 pub(super) struct Exposition {
@@ -69,16 +84,11 @@ impl Collector for Exposition {
             let kind = if family.is_counter { MetricType::Counter } else { MetricType::Gauge };
             let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
             for (labels, value) in &family.samples {
-                let mut sample = metric.encode_family(labels)?;
-                match (family.is_counter, value) {
-                    (true, Value::Count(count)) => {
-                        sample.encode_counter::<NoLabelSet, _, f64>(count, None)?;
-                    }
-                    (true, Value::Float(value)) => {
-                        sample.encode_counter::<NoLabelSet, _, f64>(value, None)?;
-                    }
-                    (false, Value::Count(count)) => sample.encode_gauge(count)?,
-                    (false, Value::Float(value)) => sample.encode_gauge(value)?,
+                if labels.is_empty() {
+                    // Without the braces that an empty set of labels would be written with.
+                    family.encode_value(*value, &mut metric)?;
+                } else {
+                    family.encode_value(*value, &mut metric.encode_family(labels)?)?;
                 }
             }
         }

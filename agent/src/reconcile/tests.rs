@@ -104,8 +104,8 @@ impl Scene {
         let text = format!(
             "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
              metadata: {{name: {name}, namespace: shop}}\n\
-             spec: {{hosts: [{name}.example.com], addresses: [{address}], resolution: NONE, \
-             ports: [{{number: 80, name: http, protocol: TCP}}]}}\n"
+             spec: {{hosts: [{name}.example.com], addresses: [{address}], \
+             ports: [{{number: 80, name: http, protocol: HTTP}}]}}\n"
         );
         fs::write(self.folder.path().join(format!("{name}.yaml")), text).expect("write");
     }

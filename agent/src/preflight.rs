@@ -70,7 +70,7 @@ fn missing_capabilities(mask: u64) -> Vec<&'static str> {
     let has = |bit: u32| mask & 1 << bit != 0;
     NEEDED
         .into_iter()
-        .filter(|(_, bit, by_admin)| !has(*bit) && !(*by_admin && has(CAP_SYS_ADMIN)))
+        .filter(|(_, bit, by_admin)| !(has(*bit) || *by_admin && has(CAP_SYS_ADMIN)))
         .map(|(name, ..)| name)
         .collect()
 }

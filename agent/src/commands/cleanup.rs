@@ -43,9 +43,10 @@ pub(super) fn cleanup(args: &CleanupArgs) -> Outcome {
         None => (args.pin_path.clone(), args.socket.clone()),
     };
     // Without a lock file there is no agent, and no reason to make one.
-    let lock = match lock_path(&socket).exists() {
-        true => Some(Lock::take(&socket).context("nothing was removed")?),
-        false => None,
+    let lock = if lock_path(&socket).exists() {
+        Some(Lock::take(&socket).context("nothing was removed")?)
+    } else {
+        None
     };
     let removed = pins::cleanup(&pin_path)?;
     remove_leftover(&socket)?;

@@ -14,7 +14,7 @@ use super::{
 /// Show the flow log of the running agent
 ///
 /// Every line is a flow or a DNS question that was denied, or would have been under
-/// REGISTRY_ONLY: who, where to, which layer, and why, with the declared destination that comes
+/// `REGISTRY_ONLY`: who, where to, which layer, and why, with the declared destination that comes
 /// closest. The agent keeps the last 1000. In a burst, each workload's records are limited; the
 /// metrics count all.
 #[derive(Debug, Args)]

@@ -68,7 +68,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The text of `/metrics` (OpenMetrics).
+    /// The text of `/metrics` in the `OpenMetrics` format.
     ///
     /// # Errors
     ///

@@ -24,8 +24,9 @@ pub(super) fn families(state: &State, sample: &Sample) -> Vec<Family> {
             let results = if side == Side::Query { &mut queries } else { &mut answers };
             *results.entry(result).or_default() += value.count;
         } else {
-            let sum =
-                flows.entry(flow_labels(state, key)).or_insert(CounterValue { count: 0, bytes: 0 });
+            let sum = flows
+                .entry(flow_labels(state, *key))
+                .or_insert(CounterValue { count: 0, bytes: 0 });
             sum.count += value.count;
             sum.bytes += value.bytes;
         }
@@ -76,7 +77,7 @@ fn usage_families(sample: &Sample) -> [Family; 5] {
 }
 
 /// Workloads that are gone, or never were one, have empty names.
-fn flow_labels(state: &State, key: &CounterKey) -> Labels {
+fn flow_labels(state: &State, key: CounterKey) -> Labels {
     let known = state.directory.workload(key.workload).map(|known| known.key.clone());
     let (namespace, workload) = known.map(|key| (key.namespace, key.name)).unwrap_or_default();
     let layer = Layer::from_u8(key.layer).map_or(UNKNOWN, Layer::as_str);

@@ -5,7 +5,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{error::Error, ops::ControlFlow, sync::Arc, time::Duration};
 
 pub use state::{AttachmentState, Hold, Sample, State, WORKLOAD_LABELS, WorkloadState};
 use tokio::{
@@ -39,7 +39,7 @@ pub const TICK: Duration = Duration::from_secs(2);
 /// How often expired facts and idle flows are removed.
 const COLLECT: Duration = Duration::from_secs(10);
 /// First and longest wait before something that failed is tried again.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 /// Asks for what the kernel measured.
 pub type SampleRequest = oneshot::Sender<Result<Sample, String>>;
@@ -159,10 +159,8 @@ impl<D: Datapath> Reconcile<D> {
         loop {
             let event = self.next_event().await;
             self.heartbeat.send_replace(Instant::now());
-            match event {
-                Event::Stop => return Ok(()),
-                Event::SourceEnded => return Err(ReconcileError::SourceEnded),
-                other => self.handle_event(other),
+            if let ControlFlow::Break(result) = self.handle_event(event) {
+                return result;
             }
         }
     }
@@ -183,7 +181,7 @@ impl<D: Datapath> Reconcile<D> {
         }
     }
 
-    fn handle_event(&mut self, event: Event) {
+    fn handle_event(&mut self, event: Event) -> ControlFlow<Result<(), ReconcileError>> {
         match event {
             Event::Collect => self.collect_garbage(),
             Event::Registry | Event::Retry => self.sync_or_retry(),
@@ -197,8 +195,10 @@ impl<D: Datapath> Reconcile<D> {
                     self.sync_or_retry();
                 }
             }
-            Event::SourceEnded | Event::Stop => {}
+            Event::SourceEnded => return ControlFlow::Break(Err(ReconcileError::SourceEnded)),
+            Event::Stop => return ControlFlow::Break(Ok(())),
         }
+        ControlFlow::Continue(())
     }
 
     /// Tries, and tries again later if it fails: what is in force stays in force until then.

@@ -46,7 +46,7 @@ pub struct WorkloadState {
     pub key: WorkloadKey,
     pub id: Option<WorkloadId>,
     pub policy: Option<PolicyId>,
-    /// At connect() and sendmsg().
+    /// At `connect()` and `sendmsg()`.
     pub socket: Hold,
     /// At the host side of its veth.
     pub wire: Hold,

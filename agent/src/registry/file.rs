@@ -82,7 +82,7 @@ pub async fn watch_files(
     output: watch::Sender<Arc<Snapshot>>,
     stop: CancellationToken,
 ) -> Result<(), LoadPanicked> {
-    let (notifier, mut notices) = mpsc::channel(1);
+    let (notifier, mut wakeups) = mpsc::channel(1);
     let mut watcher = Watches::new(notifier);
     watcher.arm(&paths);
     let mut poll = interval(POLL);
@@ -91,7 +91,7 @@ pub async fn watch_files(
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            Some(()) = notices.recv() => {}
+            Some(()) = wakeups.recv() => {}
             _ = poll.tick() => watcher.arm(&paths),
         }
         let look = fingerprint(&paths);
@@ -270,8 +270,8 @@ mod tests {
         updates: &mut watch::Receiver<Arc<Snapshot>>,
         wanted: impl Fn(&Snapshot) -> bool,
     ) -> Arc<Snapshot> {
-        let waited = updates.wait_for(|snapshot| wanted(snapshot));
-        let found = timeout(Duration::from_secs(20), waited).await.expect("in time");
+        let change = updates.wait_for(|snapshot| wanted(snapshot));
+        let found = timeout(Duration::from_secs(20), change).await.expect("in time");
         Arc::clone(&found.expect("the task runs"))
     }
 

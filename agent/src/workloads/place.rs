@@ -94,9 +94,12 @@ pub struct SystemNode;
 impl Node for SystemNode {
     fn cgroup(&self, path: &Path) -> Result<Cgroup, Unplaced> {
         let failed = |reason: String| Unplaced::Cgroup { path: path.to_owned(), reason };
-        let real = path.canonicalize().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Unplaced::NoCgroup { path: path.to_owned() },
-            _ => failed(error.to_string()),
+        let real = path.canonicalize().map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                Unplaced::NoCgroup { path: path.to_owned() }
+            } else {
+                failed(error.to_string())
+            }
         })?;
         let mounts = cgroup2_mounts(
             &fs::read_to_string(MOUNTS).map_err(|error| failed(format!("{MOUNTS}: {error}")))?,
@@ -124,9 +127,12 @@ impl Node for SystemNode {
     }
 
     fn interface(&self, name: &str) -> Result<u32, Unplaced> {
-        if_nametoindex(name).map_err(|errno| match errno {
-            Errno::ENODEV | Errno::ENXIO => Unplaced::NoInterface { name: name.to_owned() },
-            other => Unplaced::Interface { name: name.to_owned(), reason: other.to_string() },
+        if_nametoindex(name).map_err(|errno| {
+            if matches!(errno, Errno::ENODEV | Errno::ENXIO) {
+                Unplaced::NoInterface { name: name.to_owned() }
+            } else {
+                Unplaced::Interface { name: name.to_owned(), reason: errno.to_string() }
+            }
         })
     }
 }

@@ -92,7 +92,14 @@ pub async fn watch_files(
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             Some(()) = wakeups.recv() => {}
-            _ = poll.tick() => watcher.arm(&paths),
+            _ = poll.tick() => {
+                watcher.arm(&paths);
+                if !output.borrow().loaded.errors.is_empty() {
+                    // What could not be read is tried again even if it looks the same. Only here:
+                    // reading is itself a notice.
+                    seen = None;
+                }
+            }
         }
         let look = fingerprint(&paths);
         if seen.as_ref() == Some(&look) {
@@ -103,10 +110,6 @@ pub async fn watch_files(
         // Taken before loading: what changes during it is noticed in the next round.
         seen = Some(fingerprint(&paths));
         reload(&paths, &output, noticed).await?;
-        if !output.borrow().loaded.errors.is_empty() {
-            // What could not be read is tried again even if it looks the same.
-            seen = None;
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod cidr;
 pub mod document;
 pub mod export_to;
+pub mod file;
 pub mod governed;
 pub mod host;
 pub mod load;

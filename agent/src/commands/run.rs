@@ -77,7 +77,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     if !missing.is_empty() {
         return Err(anyhow!("{}", missing.join("; ")).into());
     }
-    let (datapath, events) = datapath::open(&config)?;
+    let (datapath, events) = datapath::aya::open(&config)?;
     let ground =
         Ground { config, datapath, events, node: Box::new(node), registry, stop: stop.clone() };
     let signals = signals.watch(stop.clone());

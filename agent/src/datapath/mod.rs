@@ -1,9 +1,11 @@
 //! What the agent asks of the kernel side. Only `app` and `reconcile` name it.
 
+pub mod aya;
 #[cfg(any(test, feature = "testing"))]
 pub mod fake;
-mod open;
 pub mod pins;
+mod pod;
+mod probe;
 
 use std::{collections::BTreeSet, fmt, future::Future, path::PathBuf, time::Duration};
 
@@ -11,7 +13,6 @@ use exeat_common::{
     abi::{AnswerHeader, CounterKey, CounterValue, FlowEvent},
     id::{SubjectId, WorkloadId},
 };
-pub use open::{OpenError, open};
 
 use crate::policy::image::{Image, MapOp};
 

@@ -1,0 +1,331 @@
+//! Attaching, taking over and detaching: every link is pinned, so that it outlives the agent.
+
+use std::{
+    collections::BTreeSet,
+    ffi::CString,
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    },
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf,
+    programs::{
+        CgroupAttachMode, LinkOrder, Program, ProgramError, TcAttachType,
+        links::FdLink,
+        tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact},
+    },
+};
+use exeat_common::limits::program;
+
+use crate::datapath::{Attachment, Takeover, probe};
+
+/// Why a place is not enforced.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("open cgroup {path}: {source} (does it exist, and is it in the cgroup2 tree?)")]
+    Cgroup { path: PathBuf, source: io::Error },
+    #[error("attach {program} to {place}: {source} (is the place still there?)")]
+    Attach { program: &'static str, place: String, source: Box<ProgramError> },
+    #[error("pin the link of {program} to {place} as {path}: {source} (is pinPath writable?)")]
+    Pin {
+        program: &'static str,
+        place: String,
+        path: PathBuf,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("take over the link {path}: {source}")]
+    Update { path: PathBuf, source: io::Error },
+    #[error("{program} is not in the kernel object (built from another version?)")]
+    Missing { program: &'static str },
+}
+
+/// The pinned links of this node.
+pub(super) struct Links {
+    folder: PathBuf,
+    /// Pins that already run this agent's programs.
+    current: BTreeSet<PathBuf>,
+}
+
+type Outcome = (Attachment, Result<Takeover, LinkError>);
+
+impl Links {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder, current: BTreeSet::new() }
+    }
+
+    /// Attaches what is wanted, then detaches the rest: a place that changed hands is never free
+    /// of both.
+    pub(super) fn attach(&mut self, ebpf: &mut Ebpf, wanted: &[Attachment]) -> Vec<Outcome> {
+        let mut kept = BTreeSet::new();
+        let outcomes = wanted
+            .iter()
+            .map(|attachment| (attachment.clone(), self.attach_one(ebpf, attachment, &mut kept)))
+            .collect();
+        self.detach_others(&kept);
+        outcomes
+    }
+
+    fn attach_one(
+        &mut self,
+        ebpf: &mut Ebpf,
+        attachment: &Attachment,
+        kept: &mut BTreeSet<PathBuf>,
+    ) -> Result<Takeover, LinkError> {
+        let mut takeover = Takeover::Kept;
+        let place = Place::of(attachment)?;
+        for name in place.programs() {
+            let pin = self.folder.join(place.pin_name(name));
+            kept.insert(pin.clone());
+            let step = self.attach_program(ebpf, name, &place, &pin)?;
+            takeover = match (takeover, step) {
+                (_, Takeover::Fresh) | (Takeover::Fresh, _) => Takeover::Fresh,
+                (_, Takeover::Updated) | (Takeover::Updated, _) => Takeover::Updated,
+                (Takeover::Kept, Takeover::Kept) => Takeover::Kept,
+            };
+        }
+        Ok(takeover)
+    }
+
+    fn attach_program(
+        &mut self,
+        ebpf: &mut Ebpf,
+        name: &'static str,
+        place: &Place,
+        pin: &Path,
+    ) -> Result<Takeover, LinkError> {
+        if let Place::Wire { interface, .. } = place
+            && !probe::at_least(probe::TCX)
+        {
+            return self.attach_filter(ebpf, name, interface, pin);
+        }
+        if self.current.contains(pin) && pin.exists() {
+            return Ok(Takeover::Kept);
+        }
+        if pin.exists() {
+            if take_over(ebpf, name, pin).is_ok() {
+                self.current.insert(pin.to_owned());
+                return Ok(Takeover::Updated);
+            }
+            // The place it was attached to is gone, and so is whatever it enforced there.
+            fs::remove_file(pin)
+                .map_err(|source| LinkError::Update { path: pin.to_owned(), source })?;
+        }
+        let link = attach_fresh(ebpf, name, place)?;
+        link.pin(pin).map_err(|source| LinkError::Pin {
+            program: name,
+            place: place.to_string(),
+            path: pin.to_owned(),
+            source: Box::new(source),
+        })?;
+        self.current.insert(pin.to_owned());
+        Ok(Takeover::Fresh)
+    }
+
+    /// Below 6.6 the hook is a filter of the clsact queueing discipline. It is no link and cannot
+    /// be pinned, and stays when its loader ends. Priority and handle are fixed, so that the next
+    /// agent replaces it in place.
+    fn attach_filter(
+        &mut self,
+        ebpf: &mut Ebpf,
+        name: &'static str,
+        interface: &str,
+        pin: &Path,
+    ) -> Result<Takeover, LinkError> {
+        const PRIORITY: u16 = 49_161;
+        if self.current.contains(pin) {
+            return Ok(Takeover::Kept);
+        }
+        let failed = |source| LinkError::Attach {
+            program: name,
+            place: format!("interface {interface}"),
+            source: Box::new(source),
+        };
+        let Some(Program::SchedClassifier(program)) = ebpf.program_mut(name) else {
+            return Err(LinkError::Missing { program: name });
+        };
+        let handle = TcHandle::new(0, 1);
+        let direction = direction(name);
+        let replaced = SchedClassifierLink::attached(interface, direction, PRIORITY, handle, None)
+            .map_err(|source| failed(aya::programs::TcError::IoError(source).into()))
+            .and_then(|link| program.attach_to_link(link).map_err(failed));
+        let (id, takeover) = if let Ok(id) = replaced {
+            (id, Takeover::Updated)
+        } else {
+            // It may be there already, for other programs.
+            drop(qdisc_add_clsact(interface));
+            let options = NlOptions { priority: PRIORITY, handle, ..NlOptions::default() };
+            let options = TcAttachOptions::Netlink(options);
+            let id = program.attach_with_options(interface, direction, options).map_err(failed)?;
+            (id, Takeover::Fresh)
+        };
+        // Dropping the link would remove the filter.
+        std::mem::forget(program.take_link(id).map_err(failed)?);
+        self.current.insert(pin.to_owned());
+        Ok(takeover)
+    }
+
+    /// Unlinks every pin that is not wanted, which detaches it.
+    fn detach_others(&mut self, kept: &BTreeSet<PathBuf>) {
+        self.current.retain(|pin| kept.contains(pin));
+        let Ok(entries) = fs::read_dir(&self.folder) else {
+            return;
+        };
+        for pin in entries.flatten().map(|entry| entry.path()).filter(|pin| !kept.contains(pin)) {
+            if let Err(error) = fs::remove_file(&pin) {
+                tracing::warn!(pin = %pin.display(), %error, "detach a link that is not wanted");
+            }
+        }
+    }
+}
+
+/// An attachment with what identifies it in the kernel.
+enum Place {
+    Cgroup { path: PathBuf, id: u64, file: File },
+    Wire { interface: String, ifindex: u32 },
+}
+
+impl Place {
+    fn of(attachment: &Attachment) -> Result<Self, LinkError> {
+        match attachment {
+            Attachment::Socket { cgroup } => {
+                let failed = |source| LinkError::Cgroup { path: cgroup.clone(), source };
+                let file = File::open(cgroup).map_err(failed)?;
+                // The id of a cgroup is the inode number of its directory.
+                let id = file.metadata().map_err(failed)?.ino();
+                Ok(Self::Cgroup { path: cgroup.clone(), id, file })
+            }
+            Attachment::Wire { interface, ifindex } => {
+                Ok(Self::Wire { interface: interface.clone(), ifindex: *ifindex })
+            }
+        }
+    }
+
+    fn programs(&self) -> &'static [&'static str] {
+        match self {
+            Self::Cgroup { .. } => {
+                &[program::CONNECT4, program::CONNECT6, program::SENDMSG4, program::SENDMSG6]
+            }
+            Self::Wire { .. } => &[program::FROM_POD, program::TO_POD],
+        }
+    }
+
+    /// By identity and not by name: a place that was made anew under its old name is another one.
+    fn pin_name(&self, program: &str) -> String {
+        match self {
+            Self::Cgroup { id, .. } => format!("cgroup_{id}_{program}"),
+            Self::Wire { ifindex, .. } => format!("ifindex_{ifindex}_{program}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cgroup { path, .. } => write!(formatter, "cgroup {}", path.display()),
+            Self::Wire { interface, .. } => write!(formatter, "interface {interface}"),
+        }
+    }
+}
+
+fn direction(program: &str) -> TcAttachType {
+    // What the pod sends comes in at the host side.
+    if program == program::FROM_POD { TcAttachType::Ingress } else { TcAttachType::Egress }
+}
+
+fn attach_fresh(ebpf: &mut Ebpf, name: &'static str, place: &Place) -> Result<FdLink, LinkError> {
+    let failed = |source: ProgramError| LinkError::Attach {
+        program: name,
+        place: place.to_string(),
+        source: Box::new(source),
+    };
+    let invalid = |source| LinkError::Pin {
+        program: name,
+        place: place.to_string(),
+        path: PathBuf::new(),
+        source: Box::new(source),
+    };
+    match (ebpf.program_mut(name), place) {
+        (Some(Program::CgroupSockAddr(program)), Place::Cgroup { file, .. }) => {
+            // Links are always of the kind that leaves other programs in place; the other modes
+            // are refused for links.
+            let id = program.attach(file, CgroupAttachMode::Single).map_err(failed)?;
+            program.take_link(id).map_err(failed)?.try_into().map_err(invalid)
+        }
+        (Some(Program::SchedClassifier(program)), Place::Wire { interface, .. }) => {
+            let order = TcAttachOptions::TcxOrder(LinkOrder::default());
+            let id =
+                program.attach_with_options(interface, direction(name), order).map_err(failed)?;
+            program.take_link(id).map_err(failed)?.try_into().map_err(invalid)
+        }
+        _ => Err(LinkError::Missing { program: name }),
+    }
+}
+
+/// Gives the pinned link this agent's program; no packet passes unjudged in between (kernel 5.7,
+/// `BPF_LINK_UPDATE`).
+fn take_over(ebpf: &Ebpf, name: &'static str, pin: &Path) -> Result<(), LinkError> {
+    let failed = |source| LinkError::Update { path: pin.to_owned(), source };
+    let descriptor = match ebpf.program(name) {
+        Some(Program::CgroupSockAddr(program)) => program.fd(),
+        Some(Program::SchedClassifier(program)) => program.fd(),
+        _ => return Err(LinkError::Missing { program: name }),
+    };
+    let program = descriptor.map_err(|source| failed(io::Error::other(source)))?;
+    let link = open_pin(pin).map_err(failed)?;
+    update_link(link.as_fd(), program.as_fd()).map_err(failed)
+}
+
+/// Head of `union bpf_attr` for `BPF_OBJ_GET` (include/uapi/linux/bpf.h).
+#[repr(C)]
+struct ObjectGet {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// Head of `union bpf_attr` for `BPF_LINK_UPDATE` (include/uapi/linux/bpf.h).
+#[repr(C)]
+struct LinkUpdate {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_LINK_UPDATE: libc::c_int = 29;
+
+fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let attributes = ObjectGet { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    let descriptor = bpf(BPF_OBJ_GET, &attributes)?;
+    let descriptor = i32::try_from(descriptor).map_err(io::Error::other)?;
+    // SAFETY: the kernel just made this descriptor for us, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let number = |descriptor: BorrowedFd<'_>| descriptor.as_raw_fd().cast_unsigned();
+    let attributes = LinkUpdate {
+        link_fd: number(link),
+        new_prog_fd: number(program),
+        flags: 0,
+        old_prog_fd: 0,
+    };
+    bpf(BPF_LINK_UPDATE, &attributes).map(drop)
+}
+
+/// The bpf(2) calls that aya does not offer for links of cgroup programs.
+fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<libc::c_long> {
+    // SAFETY: `attributes` is a live, initialised structure without padding, and its size is
+    // passed along; the kernel only reads it for these two commands.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

@@ -1,0 +1,170 @@
+//! Garbage collection: expired facts and idle flows go, and each workload's share is set right.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use exeat_common::{
+    abi::{Fact, FactKey, FactValue, FlowKey, FlowValue, QuotaValue},
+    flow::protocol,
+    id::{SubjectId, WorkloadId},
+    limits::{FLOW_IDLE_CLOSING_SECONDS, FLOW_IDLE_DATAGRAM_SECONDS, FLOW_IDLE_TCP_SECONDS, map},
+};
+use nix::time::{ClockId, clock_gettime};
+
+use super::{
+    KernelError,
+    tables::{Maps, failed, remove},
+};
+use crate::datapath::{Collected, pod::Abi};
+
+/// How long an expired fact is kept: its name explains denials, and the kernel will not be renewing
+/// it in the very moment it is removed.
+const EXPIRED_FACT_SECONDS: u32 = 120;
+
+impl Maps {
+    /// Removes what has ended and counts what lives.
+    pub(super) fn sweep(&mut self) -> Result<Collected, KernelError> {
+        let now = seconds();
+        let mut collected = Collected::default();
+        let mut shares: BTreeMap<WorkloadId, u64> = BTreeMap::new();
+        let mut ended: Vec<FactKey> = Vec::new();
+        for entry in self.facts.iter() {
+            let (Abi(key), Abi(value)) = entry.map_err(failed("read", map::FACTS))?;
+            let subjects = live_subjects(&value, now);
+            if subjects.is_empty() {
+                ended.push(key);
+            } else {
+                collected.subjects.extend(subjects);
+                collected.facts_live += 1;
+                *shares.entry(key.workload).or_default() += 1;
+            }
+        }
+        for key in ended {
+            remove(map::FACTS, self.facts.remove(&Abi(key)))?;
+            collected.facts_removed += 1;
+        }
+        self.sweep_flows(now, &mut collected)?;
+        self.correct_shares(&shares)?;
+        Ok(collected)
+    }
+
+    fn sweep_flows(&mut self, now: u32, collected: &mut Collected) -> Result<(), KernelError> {
+        let mut ended: Vec<FlowKey> = Vec::new();
+        for entry in self.flows.iter() {
+            let (Abi(key), Abi(value)) = entry.map_err(failed("read", map::FLOWS))?;
+            if is_idle(&key, &value, now) {
+                ended.push(key);
+            } else {
+                if value.subject.is_some() {
+                    collected.subjects.insert(value.subject);
+                }
+                collected.flows_live += 1;
+            }
+        }
+        for key in ended {
+            remove(map::FLOWS, self.flows.remove(&Abi(key)))?;
+            collected.flows_removed += 1;
+        }
+        Ok(())
+    }
+
+    /// The kernel only counts up; what was removed here is taken off. A fact learned meanwhile is
+    /// missed until the next sweep, which errs on the side of letting it be learned.
+    fn correct_shares(&mut self, shares: &BTreeMap<WorkloadId, u64>) -> Result<(), KernelError> {
+        let mut wrong: Vec<(WorkloadId, QuotaValue)> = Vec::new();
+        for entry in self.quota.iter() {
+            let (Abi(workload), Abi(value)) = entry.map_err(failed("read", map::QUOTA))?;
+            let facts = shares.get(&workload).copied().unwrap_or_default();
+            if facts != value.facts {
+                wrong.push((workload, QuotaValue { facts, ..value }));
+            }
+        }
+        for (workload, value) in wrong {
+            let written = self.quota.insert(Abi(workload), Abi(value), 0);
+            written.map_err(failed("write", map::QUOTA))?;
+        }
+        Ok(())
+    }
+}
+
+/// Patterns of the slots that count, or are kept a while longer.
+fn live_subjects(value: &FactValue, now: u32) -> BTreeSet<SubjectId> {
+    value
+        .slots
+        .iter()
+        .map(|word| Fact::unpack(*word))
+        .filter(|fact| {
+            fact.pattern.is_some() && fact.expiry.saturating_add(EXPIRED_FACT_SECONDS) >= now
+        })
+        .map(|fact| fact.pattern)
+        .collect()
+}
+
+fn is_idle(key: &FlowKey, value: &FlowValue, now: u32) -> bool {
+    let limit = if key.protocol != protocol::TCP {
+        FLOW_IDLE_DATAGRAM_SECONDS
+    } else if value.closing != 0 {
+        FLOW_IDLE_CLOSING_SECONDS
+    } else {
+        FLOW_IDLE_TCP_SECONDS
+    };
+    now.saturating_sub(value.last_seen) > limit
+}
+
+/// The clock of the programs, in seconds.
+fn seconds() -> u32 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .ok()
+        .and_then(|time| u32::try_from(time.tv_sec()).ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use exeat_common::{
+        abi::{Fact, FactValue, FlowKey, FlowValue, direction},
+        address::Address,
+        flow::protocol,
+        id::{SubjectId, WorkloadId},
+    };
+
+    use super::{is_idle, live_subjects};
+
+    #[test]
+    fn a_fact_goes_when_all_its_names_have_long_expired() {
+        let pattern = SubjectId::pattern(3, true, 2);
+        let mut value = FactValue { slots: [0; 8] };
+        assert!(live_subjects(&value, 0).is_empty());
+        if let Some(slot) = value.slots.last_mut() {
+            *slot = Fact { pattern, expiry: 100 }.pack();
+        }
+        assert_eq!(live_subjects(&value, 220).into_iter().collect::<Vec<_>>(), [pattern]);
+        assert!(live_subjects(&value, 221).is_empty());
+    }
+
+    #[test]
+    fn idle_times_differ_by_protocol_and_state() {
+        let flow = |protocol, closing, last_seen| {
+            let key = FlowKey {
+                workload: WorkloadId::new(1),
+                local: Address::default(),
+                remote: Address::default(),
+                local_port: 1,
+                remote_port: 2,
+                protocol,
+                reserved: [0; 3],
+            };
+            let value = FlowValue {
+                generation: 1,
+                last_seen,
+                subject: SubjectId::NONE,
+                direction: direction::OUTBOUND,
+                closing,
+                reserved: [0; 2],
+            };
+            is_idle(&key, &value, 10_000)
+        };
+        assert!(!flow(protocol::TCP, 0, 1) && flow(protocol::TCP, 1, 9_939));
+        assert!(!flow(protocol::TCP, 1, 9_940) && flow(protocol::UDP, 0, 9_819));
+        assert!(!flow(protocol::UDP, 0, 9_820));
+    }
+}

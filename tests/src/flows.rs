@@ -60,7 +60,7 @@ pub struct FlowLog {
 
 impl FlowLog {
     pub fn follow(files: &AgentFiles, node: &Node) -> Result<Self> {
-        let mut command = files.command(node, &["flows", "--follow", "--socket"])?;
+        let mut command = files.command(node, &["flows", "--follow", "-o", "json", "--socket"])?;
         command.arg(files.socket()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().context("start exeat flows")?;
         let stdout = child.stdout.take().context("output of exeat flows")?;

@@ -1,7 +1,19 @@
 //! The node agent of exeat: compiles the registry into kernel tables and keeps them true.
 
+pub mod admin;
+pub mod app;
 pub mod config;
 pub mod datapath;
+pub mod dns;
+pub mod flows;
+pub mod lock;
+pub mod metrics;
+pub mod observer;
 pub mod policy;
+pub mod preflight;
+pub mod ready;
+pub mod reconcile;
 pub mod registry;
+pub mod shutdown;
+pub mod telemetry;
 pub mod workloads;

@@ -100,10 +100,7 @@ impl PrefixData {
 
     #[inline(always)]
     pub const fn new(policy: PolicyId, address: Address) -> Self {
-        Self {
-            policy: policy.raw().to_be_bytes(),
-            address,
-        }
+        Self { policy: policy.raw().to_be_bytes(), address }
     }
 
     pub const fn policy(&self) -> PolicyId {
@@ -130,13 +127,7 @@ abi! {
 impl RuleKey {
     #[inline(always)]
     pub const fn new(policy: PolicyId, subject: SubjectId, port: u16, protocol: u8) -> Self {
-        Self {
-            policy,
-            subject,
-            port,
-            protocol,
-            reserved: 0,
-        }
+        Self { policy, subject, port, protocol, reserved: 0 }
     }
 
     /// The mark that `policy` may use `subject` on some port: its name resolves, echo passes.
@@ -167,12 +158,7 @@ abi! {
 }
 
 impl RuleValue {
-    pub const ALLOW: Self = Self {
-        action: action::ALLOW,
-        reason: 0,
-        reserved: [0; 2],
-        target: 0,
-    };
+    pub const ALLOW: Self = Self { action: action::ALLOW, reason: 0, reserved: [0; 2], target: 0 };
 }
 
 abi! {
@@ -187,11 +173,7 @@ abi! {
 impl ResolverKey {
     #[inline(always)]
     pub const fn new(address: Address, port: u16) -> Self {
-        Self {
-            address,
-            port,
-            reserved: [0; 2],
-        }
+        Self { address, port, reserved: [0; 2] }
     }
 }
 
@@ -204,7 +186,7 @@ abi! {
 }
 
 abi! {
-    /// Value of `FACTS`, as user space reads it; the kernel sees each slot as an atomic.
+    /// Value of `FACTS`, packed [`Fact`]s; the kernel reads and writes each slot whole.
     pub struct FactValue (64 bytes) {
         pub slots: [u64; FACT_SLOTS],
     }
@@ -231,10 +213,7 @@ impl Fact {
         reason = "each half of the word is taken on purpose"
     )]
     pub const fn unpack(word: u64) -> Self {
-        Self {
-            pattern: SubjectId::new((word >> 32) as u32),
-            expiry: word as u32,
-        }
+        Self { pattern: SubjectId::new((word >> 32) as u32), expiry: word as u32 }
     }
 }
 
@@ -261,6 +240,16 @@ abi! {
         pub query_type: u16,
         pub name_length: u16,
         pub reserved: u32,
+    }
+}
+
+abi! {
+    /// Value of `QUOTA`, each word read and written whole.
+    pub struct QuotaValue (16 bytes) {
+        /// Entries of `FACTS` that belong to the workload.
+        pub facts: u64,
+        /// Second of the monotonic clock (upper half) and events emitted in it (lower half).
+        pub events: u64,
     }
 }
 
@@ -338,8 +327,9 @@ abi! {
         pub flags: u32,
         pub grace_seconds: u32,
         pub minimum_ttl_seconds: u32,
-        /// Labels of the longest wildcard suffix; names are not searched with more.
-        pub deepest_wildcard_labels: u32,
+        /// Wire length of the longest wildcard suffix, in bytes; longer suffixes of a name are not
+        /// looked up.
+        pub longest_wildcard_bytes: u32,
         /// Levels below the cgroup2 root at which workloads are found, deepest first; 0 ends it.
         pub cgroup_depths: [u8; CGROUP_DEPTHS],
         pub reserved: u32,
@@ -378,8 +368,9 @@ abi! {
 }
 
 abi! {
-    /// A DNS question that was refused.
-    pub struct QueryEvent (288 bytes) {
+    /// Head of a DNS question that was refused; the [`NAME_BUFFER_BYTES`] bytes of a name buffer
+    /// follow, of which the first `name_length` are the lower-case wire name.
+    pub struct QueryHeader (32 bytes) {
         /// [`event::QUERY`].
         pub kind: u32,
         pub workload: WorkloadId,
@@ -390,8 +381,6 @@ abi! {
         pub verdict: u8,
         pub reason: u8,
         pub reserved: [u8; 10],
-        /// Lower-case wire name, right-aligned.
-        pub name: NameKeyLong,
     }
 }
 
@@ -420,10 +409,7 @@ mod tests {
 
     #[test]
     fn facts_pack_whole() {
-        let fact = Fact {
-            pattern: SubjectId::pattern(9, true, 3),
-            expiry: 0xdead_beef,
-        };
+        let fact = Fact { pattern: SubjectId::pattern(9, true, 3), expiry: 0xdead_beef };
         assert_eq!(Fact::unpack(fact.pack()), fact);
         assert_eq!(Fact::default().pack(), 0);
     }

@@ -1,27 +1,24 @@
 //! One form for every IP address: 16 bytes, IPv4 as IPv4-mapped IPv6 (RFC 4291 §2.5.5.2).
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::{
+    cmp::Ordering,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// An IPv4 or IPv6 address. `::ffff:a.b.c.d` and `a.b.c.d` are the same value.
+///
+/// Held as four words whose bytes are in network order, so that the kernel side copies and
+/// compares words: a byte array would be handled byte by byte there.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    Eq,
-    Hash,
-    Ord,
-    PartialEq,
-    PartialOrd,
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout,
+    Clone, Copy, Debug, Default, Eq, Hash, PartialEq, FromBytes, Immutable, IntoBytes, KnownLayout,
 )]
 #[repr(transparent)]
-pub struct Address([u8; 16]);
+pub struct Address([u32; 4]);
+
+/// The third word of every IPv4 address.
+const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
 impl Address {
     /// Prefix length that stands before every IPv4 address in the 16-byte form, in bits.
@@ -29,62 +26,98 @@ impl Address {
 
     #[inline(always)]
     pub const fn from_v4(octets: [u8; 4]) -> Self {
-        let [a, b, c, d] = octets;
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+        Self([0, 0, MAPPED, u32::from_ne_bytes(octets)])
     }
 
     #[inline(always)]
     pub const fn from_v6(octets: [u8; 16]) -> Self {
-        Self(octets)
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
+        Self([
+            u32::from_ne_bytes([a, b, c, d]),
+            u32::from_ne_bytes([e, f, g, h]),
+            u32::from_ne_bytes([i, j, k, l]),
+            u32::from_ne_bytes([m, n, o, p]),
+        ])
+    }
+
+    /// From words whose bytes are in network order, as socket addresses have them.
+    #[inline(always)]
+    pub const fn from_words(words: [u32; 4]) -> Self {
+        Self(words)
     }
 
     #[inline(always)]
     pub const fn octets(&self) -> [u8; 16] {
-        self.0
+        let [w, x, y, z] = self.0;
+        let ([a, b, c, d], [e, f, g, h]) = (w.to_ne_bytes(), x.to_ne_bytes());
+        let ([i, j, k, l], [m, n, o, p]) = (y.to_ne_bytes(), z.to_ne_bytes());
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
 
     #[inline(always)]
     pub const fn is_v4(&self) -> bool {
-        matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+        let [w, x, y, _] = self.0;
+        w == 0 && x == 0 && y == MAPPED
     }
 
-    /// 127.0.0.0/8 or ::1.
+    /// 127.0.0.0/8 or `::1`.
     #[inline(always)]
     pub const fn is_loopback(&self) -> bool {
-        matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, ..])
-            || matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
+        let [w, x, y, z] = self.0;
+        let last = u32::from_be(z);
+        w == 0 && x == 0 && ((y == MAPPED && last >> 24 == 127) || (y == 0 && last == 1))
     }
 
-    /// fe80::/10.
+    /// `fe80::/10`.
     #[inline(always)]
     pub const fn is_v6_link_local(&self) -> bool {
-        matches!(self.0, [0xfe, second, ..] if second & 0xc0 == 0x80)
+        let [w, ..] = self.0;
+        u32::from_be(w) >> 22 == 0xfe80 >> 6
     }
 
-    /// ff00::/8 or 224.0.0.0/4.
+    /// `ff02::/16`: never forwarded off the link.
     #[inline(always)]
-    pub const fn is_multicast(&self) -> bool {
-        matches!(self.0, [0xff, ..])
-            || matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, ..] if a & 0xf0 == 0xe0)
+    pub const fn is_v6_link_multicast(&self) -> bool {
+        let [w, ..] = self.0;
+        u32::from_be(w) >> 16 == 0xff02
     }
 
     /// Whether no public name may point here: unspecified, loopback, link-local (which holds the
     /// cloud metadata services), multicast and broadcast. The guard against DNS rebinding.
     #[inline(always)]
     pub const fn is_never_public(&self) -> bool {
-        self.is_loopback()
-            || self.is_v6_link_local()
-            || self.is_multicast()
-            || matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, ..])
-            || matches!(
-                self.0,
-                [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 169, 254, ..]
-            )
-            || matches!(
-                self.0,
-                [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 255, 255, 255, 255]
-            )
-            || matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+        let [w, x, y, z] = self.0;
+        let last = u32::from_be(z);
+        if w != 0 {
+            let first = u32::from_be(w);
+            return first >> 24 == 0xff || first >> 22 == 0xfe80 >> 6;
+        }
+        if x != 0 {
+            return false;
+        }
+        if y == 0 {
+            return last <= 1;
+        }
+        let first_octet = last >> 24;
+        y == MAPPED
+            && (first_octet == 0
+                || first_octet == 127
+                || first_octet >> 4 == 0xe
+                || last >> 16 == 0xa9fe
+                || last == u32::MAX)
+    }
+}
+
+/// In the order of the bytes on the wire, so that ranges of addresses sort as people expect.
+impl Ord for Address {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.octets().cmp(&other.octets())
+    }
+}
+
+impl PartialOrd for Address {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -99,7 +132,7 @@ impl From<IpAddr> for Address {
 
 impl From<Address> for IpAddr {
     fn from(address: Address) -> Self {
-        match address.0 {
+        match address.octets() {
             [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => {
                 Self::V4(Ipv4Addr::new(a, b, c, d))
             }
@@ -144,15 +177,8 @@ mod tests {
         ] {
             assert!(address(text).is_never_public(), "{text}");
         }
-        for text in [
-            "192.0.2.1",
-            "10.0.0.1",
-            "8.8.8.8",
-            "2001:db8::1",
-            "fec0::1",
-            "fd00::1",
-            "::2",
-        ] {
+        for text in ["192.0.2.1", "10.0.0.1", "8.8.8.8", "2001:db8::1", "fec0::1", "fd00::1", "::2"]
+        {
             assert!(!address(text).is_never_public(), "{text}");
         }
     }

@@ -1,16 +1,13 @@
 //! The decision: the only function of the project that makes a verdict about a flow.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use crate::{
     abi::{
-        Fact, FactKey, NameKeyLong, NameValue, RuleKey, RuleValue, action, mode, setting_flag,
-        workload_flag,
+        Fact, FactKey, FactValue, NameKeyLong, NameValue, RuleKey, RuleValue, action, mode,
+        setting_flag, workload_flag,
     },
     address::Address,
     flow::{Flow, protocol},
     id::{PolicyId, SubjectId, WorkloadId},
-    limits::FACT_SLOTS,
     reason::{Reason, Verdict},
 };
 
@@ -19,15 +16,15 @@ pub trait Tables {
     /// Longest prefix of `policy` that holds `address`.
     fn prefix(&self, policy: PolicyId, address: Address) -> Option<SubjectId>;
     /// What `workload` was told about `address`: packed [`Fact`]s.
-    fn facts(&self, key: &FactKey) -> Option<&[AtomicU64; FACT_SLOTS]>;
+    fn facts(&self, key: &FactKey) -> Option<FactValue>;
     fn rule(&self, key: &RuleKey) -> Option<RuleValue>;
     fn is_resolver(&self, address: Address, port: u16) -> bool;
     /// Looks up a right-aligned wire name of `length` bytes.
     fn name(&self, key: &NameKeyLong, length: usize) -> Option<NameValue>;
     /// [`setting_flag`] bits.
     fn setting_flags(&self) -> u32;
-    /// Labels of the longest wildcard suffix.
-    fn deepest_wildcard_labels(&self) -> u32;
+    /// Wire length of the longest wildcard suffix, in bytes.
+    fn longest_wildcard_bytes(&self) -> u32;
     /// Seconds of the monotonic clock.
     fn now(&self) -> u32;
 }
@@ -47,22 +44,12 @@ pub struct Decision {
 impl Decision {
     #[inline(always)]
     pub const fn allow(reason: Reason) -> Self {
-        Self {
-            verdict: Verdict::Allow,
-            reason,
-            subject: SubjectId::NONE,
-            target: 0,
-        }
+        Self { verdict: Verdict::Allow, reason, subject: SubjectId::NONE, target: 0 }
     }
 
     #[inline(always)]
     pub const fn deny(reason: Reason) -> Self {
-        Self {
-            verdict: Verdict::Deny,
-            reason,
-            subject: SubjectId::NONE,
-            target: 0,
-        }
+        Self { verdict: Verdict::Deny, reason, subject: SubjectId::NONE, target: 0 }
     }
 
     #[inline(always)]
@@ -121,11 +108,7 @@ pub fn decide<T: Tables>(flow: &Flow<'_>, tables: &T) -> Decision {
     if workload.mode == mode::ALLOW_ANY {
         return Decision::allow(Reason::AllowAny);
     }
-    if matches!(by_name.reason, Reason::NotRegistered) {
-        by_prefix
-    } else {
-        by_name
-    }
+    if matches!(by_name.reason, Reason::NotRegistered) { by_prefix } else { by_name }
 }
 
 /// Whether `address` lies inside the cluster and is therefore left alone.
@@ -165,17 +148,14 @@ fn decide_by_name<T: Tables>(
     flow: &Flow<'_>,
     tables: &T,
 ) -> Decision {
-    let Some(slots) = tables.facts(&FactKey {
-        workload,
-        address: flow.destination,
-    }) else {
+    let Some(known) = tables.facts(&FactKey { workload, address: flow.destination }) else {
         return Decision::deny(Reason::NotRegistered);
     };
     let now = tables.now();
     let mut best = Decision::deny(Reason::NotRegistered);
     let mut ranked = false;
-    for slot in slots {
-        let fact = Fact::unpack(slot.load(Ordering::Relaxed));
+    for word in known.slots {
+        let fact = Fact::unpack(word);
         if !fact.pattern.is_some() {
             continue;
         }
@@ -223,18 +203,11 @@ fn act(subject: SubjectId, rule: RuleValue) -> Decision {
 /// The reason a deny rule carries; a number that is not known here is still a denial.
 #[inline(always)]
 fn denial_of(rule: RuleValue) -> Reason {
-    if rule.reason == Reason::NoUpstream as u8 {
-        Reason::NoUpstream
-    } else {
-        Reason::Unsupported
-    }
+    if rule.reason == Reason::NoUpstream as u8 { Reason::NoUpstream } else { Reason::Unsupported }
 }
 
 /// Whether a denial means that nothing matched, so that step 5 applies.
 #[inline(always)]
 fn is_absence(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::NotRegistered | Reason::PortNotDeclared | Reason::NameExpired
-    )
+    matches!(reason, Reason::NotRegistered | Reason::PortNotDeclared | Reason::NameExpired)
 }

@@ -82,11 +82,7 @@ impl SubjectId {
 
     /// The number that was given to [`Self::pattern`] or [`Self::prefix`].
     pub const fn serial(self) -> u32 {
-        if self.is_prefix() {
-            self.0 & !Self::PREFIX
-        } else {
-            self.0 & Self::SERIAL_MAX
-        }
+        if self.is_prefix() { self.0 & !Self::PREFIX } else { self.0 & Self::SERIAL_MAX }
     }
 }
 

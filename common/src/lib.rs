@@ -2,7 +2,7 @@
 //!
 //! Everything here is safe, allocation-free and bounded, because the very same functions run
 //! inside the kernel and under `cargo test`. The crate knows nothing of maps, sockets or files:
-//! tables are reached through [`decide::Tables`].
+//! tables are reached through [`decide::Tables`] and [`memory::Memory`].
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -10,8 +10,13 @@
 
 pub mod abi;
 pub mod address;
+pub mod bytes;
 pub mod decide;
+pub mod dns;
 pub mod flow;
 pub mod id;
 pub mod limits;
+pub mod memory;
+pub mod packet;
 pub mod reason;
+pub mod wire;

@@ -91,7 +91,9 @@ pub const MESSAGE_COPY_BYTES: usize = 1_232;
 pub const EDNS_BYTES: u16 = 1_232;
 
 /// Steps of the answer walk: one a label or a record.
-pub const ANSWER_STEPS: usize = 256;
+pub const ANSWER_STEPS: usize = 192;
+/// Addresses learned from one answer; a power of two. What comes after them is not learned.
+pub const ANSWER_ADDRESSES: usize = 64;
 /// IPv6 extension headers that are followed; a longer chain is refused.
 pub const EXTENSION_HEADERS: usize = 4;
 

@@ -162,10 +162,7 @@ mod tests {
     fn labels_are_unique() {
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert!(
-                Reason::ALL
-                    .iter()
-                    .skip(index + 1)
-                    .all(|other| other.as_str() != reason.as_str())
+                Reason::ALL.iter().skip(index + 1).all(|other| other.as_str() != reason.as_str())
             );
         }
     }

@@ -1,3 +1,89 @@
-//! Kernel programs.
+//! Entry points: read the context, call what judges, turn its outcome into what the kernel wants.
+#![cfg_attr(target_arch = "bpf", no_std)]
+#![cfg_attr(target_arch = "bpf", no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+use aya_ebpf::{
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
+    macros::{cgroup_sock_addr, classifier},
+    programs::{SockAddrContext, TcContext},
+};
+
+mod count;
+mod dns;
+mod load;
+mod socket;
+mod tables;
+mod wire;
+
+use socket::Call;
+use wire::Fate;
+
+/// What a cgroup socket address program returns to let the call go on.
+const PROCEED: i32 = 1;
+/// What it returns to fail the call, with EPERM unless another errno was set.
+const FAIL: i32 = 0;
+
+#[cgroup_sock_addr(connect4)]
+pub(crate) fn exeat_connect4(ctx: SockAddrContext) -> i32 {
+    answer(socket::judge4(&ctx))
+}
+
+#[cgroup_sock_addr(connect6)]
+pub(crate) fn exeat_connect6(ctx: SockAddrContext) -> i32 {
+    answer(socket::judge6(&ctx))
+}
+
+#[cgroup_sock_addr(sendmsg4)]
+pub(crate) fn exeat_sendmsg4(ctx: SockAddrContext) -> i32 {
+    answer(socket::judge4(&ctx))
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+pub(crate) fn exeat_sendmsg6(ctx: SockAddrContext) -> i32 {
+    answer(socket::judge6(&ctx))
+}
+
+/// On ingress of the host side of a veth: what the pod sends.
+#[classifier]
+pub(crate) fn exeat_from_pod(ctx: TcContext) -> i32 {
+    carry_out(&ctx, wire::from_pod(&ctx))
+}
+
+/// On egress of the host side of a veth: what the pod receives.
+#[classifier]
+pub(crate) fn exeat_to_pod(ctx: TcContext) -> i32 {
+    carry_out(&ctx, wire::to_pod(&ctx))
+}
+
+fn answer(call: Call) -> i32 {
+    match call {
+        Call::Proceed => PROCEED,
+        Call::Fail => FAIL,
+    }
+}
+
+/// UNSPEC rather than OK: other programs on the hook have their say.
+fn carry_out(ctx: &TcContext, fate: Fate) -> i32 {
+    match fate {
+        Fate::Go => TC_ACT_UNSPEC,
+        Fate::Stop => TC_ACT_SHOT,
+        Fate::Return => load::return_to_pod(ctx),
+    }
+}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The host build exists for `cargo check`, `clippy` and `doc` only.
+#[cfg(not(target_arch = "bpf"))]
 fn main() {}
+
+/// The kernel lets only GPL-compatible programs call some helpers.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

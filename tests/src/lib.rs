@@ -1,1 +1,18 @@
-//! Test support of exeat.
+//! Test support of exeat: a node, its pods and an internet made of network namespaces,
+//! the servers that live there, and drivers for the real agent and for clients in a pod.
+
+pub mod agent;
+pub mod cgroup;
+pub mod flows;
+pub mod metrics;
+pub mod netns;
+pub mod node;
+pub mod pod_client;
+pub mod probe;
+pub mod registry;
+pub mod run;
+pub mod scene;
+pub mod servers;
+pub mod tap;
+pub mod wait;
+pub mod world;

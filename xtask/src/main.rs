@@ -1,3 +1,72 @@
-//! Developer verbs.
+//! The developer's verbs: parses `cargo xtask VERB` and calls the verb's file. CI calls the same verbs.
+#![forbid(unsafe_code)]
 
-fn main() {}
+use std::{iter, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+mod build;
+mod build_ebpf;
+mod ci;
+mod demo;
+mod licences;
+mod metadata;
+mod run;
+mod setup;
+mod stages;
+mod test;
+mod tidy;
+mod toolchain;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Set up, build, try and check exeat", max_term_width = 100)]
+struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what building and testing need, and only what is missing
+    Setup,
+    /// Compile the kernel programs to target/bpf/exeat.bpf.o
+    BuildEbpf(build_ebpf::Options),
+    /// Set up, compile the kernel programs, then the agent with them inside
+    Build(build::Options),
+    /// Build, then show exeat at work in network namespaces of this machine (needs root)
+    Demo(demo::Options),
+    /// Build, then run every test: unit, property and kernel (the kernel tests need root)
+    Test(test::Options),
+    /// Everything CI checks, in its order, ending with `test`
+    Ci,
+    /// Check the house rules that no compiler knows
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    // Help texts then show what a person types.
+    let arguments = std::env::args_os().skip(1);
+    let Args { verb } = Args::parse_from(iter::once("cargo xtask".into()).chain(arguments));
+    match run(verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not by returning it from `main`: where RUST_BACKTRACE is set, that buries the text
+            // in a stack trace.
+            eprintln!("\nerror: {error}");
+            error.chain().skip(1).for_each(|cause| eprintln!("because: {cause}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> anyhow::Result<()> {
+    match verb {
+        Verb::Setup => setup::ensure(setup::Scope::Everything),
+        Verb::BuildEbpf(options) => build_ebpf::build(&options),
+        Verb::Build(options) => build::build(&options),
+        Verb::Demo(options) => demo::demo(&options),
+        Verb::Test(options) => test::test(&options),
+        Verb::Ci => ci::ci(),
+        Verb::Tidy => tidy::tidy(),
+    }
+}

@@ -132,25 +132,15 @@ pub enum InvalidConfig {
     )]
     NothingToEnforce,
     #[error("configuration: `{key}`: {reason}")]
-    NotBuilt {
-        key: &'static str,
-        reason: &'static str,
-    },
+    NotBuilt { key: &'static str, reason: &'static str },
     #[error(
         "configuration: `{key}`: {path} is the root of a cgroup tree, where the host itself lives (name a cgroup below it that holds the pods)"
     )]
     RootCgroup { key: String, path: PathBuf },
     #[error("configuration: `workloads`: {workload}: {reason}")]
-    Workload {
-        workload: WorkloadKey,
-        reason: String,
-    },
+    Workload { workload: WorkloadKey, reason: String },
     #[error("configuration: `{key}`: {count} items, and there may be {most}")]
-    TooMany {
-        key: &'static str,
-        count: usize,
-        most: usize,
-    },
+    TooMany { key: &'static str, count: usize, most: usize },
 }
 
 /// Where distributions mount cgroup v2. The agent also asks the kernel before it attaches.
@@ -191,10 +181,7 @@ impl Config {
             gateway_transport: raw.gateway_transport,
             sidecar_may_relax: raw.sidecar_may_relax.0,
             registry: RegistryConfig {
-                files: raw
-                    .registry
-                    .files
-                    .unwrap_or_else(|| vec![PathBuf::from("./registry.d")]),
+                files: raw.registry.files.unwrap_or_else(|| vec![PathBuf::from("./registry.d")]),
                 watch: raw.registry.watch.0,
             },
             cgroup_root: raw.cgroup_root.map(|path| path.0),
@@ -260,33 +247,22 @@ impl Config {
                 "it has neither `cgroup` nor `interface`, so there is nowhere to enforce".to_owned()
             } else if workload.addresses.len() > WORKLOAD_ADDRESSES {
                 format!("it has more than {WORKLOAD_ADDRESSES} addresses")
-            } else if let Some(path) = workload
-                .cgroup
-                .as_ref()
-                .filter(|path| !cgroups.insert(*path))
+            } else if let Some(path) =
+                workload.cgroup.as_ref().filter(|path| !cgroups.insert(*path))
             {
                 format!("another workload has the cgroup {} too", path.display())
-            } else if let Some(name) = workload
-                .interface
-                .as_ref()
-                .filter(|name| !interfaces.insert(*name))
+            } else if let Some(name) =
+                workload.interface.as_ref().filter(|name| !interfaces.insert(*name))
             {
                 format!("another workload has the interface {name} too")
             } else if let (Some(root), Some(path)) = (&self.cgroup_root, &workload.cgroup)
                 && !path.starts_with(root)
             {
-                format!(
-                    "its cgroup {} is not below cgroupRoot {}",
-                    path.display(),
-                    root.display()
-                )
+                format!("its cgroup {} is not below cgroupRoot {}", path.display(), root.display())
             } else {
                 continue;
             };
-            return Err(InvalidConfig::Workload {
-                workload: workload.key.clone(),
-                reason,
-            });
+            return Err(InvalidConfig::Workload { workload: workload.key.clone(), reason });
         }
         Ok(())
     }
@@ -338,18 +314,11 @@ fn refuse_unbuilt(raw: &raw::Config) -> Result<(), InvalidConfig> {
 
 fn workload(raw: raw::Workload) -> Workload {
     Workload {
-        key: WorkloadKey {
-            namespace: raw.namespace.0,
-            name: raw.name.0,
-        },
+        key: WorkloadKey { namespace: raw.namespace.0, name: raw.name.0 },
         labels: raw.labels,
         cgroup: raw.cgroup.map(|path| path.0),
         interface: raw.interface.map(|name| name.0),
-        addresses: raw
-            .addresses
-            .iter()
-            .map(std::net::IpAddr::to_canonical)
-            .collect(),
+        addresses: raw.addresses.iter().map(std::net::IpAddr::to_canonical).collect(),
         sidecar_cgroup: raw.sidecar_cgroup.map(|path| path.0),
         is_exempt: false,
     }

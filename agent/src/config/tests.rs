@@ -37,29 +37,13 @@ fn every_key() {
     assert_eq!(config.external_name, ExternalName::Alias);
     assert_eq!(config.gateway_transport, GatewayTransport::Mtls);
     assert!(!config.sidecar_may_relax && !config.registry.watch);
-    assert_eq!(
-        (config.denied, config.dns.denied),
-        (Denied::ConnectionRefused, DnsDenied::Refused)
-    );
+    assert_eq!((config.denied, config.dns.denied), (Denied::ConnectionRefused, DnsDenied::Refused));
     assert_eq!(config.cluster_cidrs[1].to_string(), "10.96.0.0/12");
-    assert_eq!(
-        config.cgroup_root.as_deref(),
-        Some(Path::new("/sys/fs/cgroup/demo"))
-    );
-    let resolvers: Vec<String> = config
-        .dns
-        .resolvers
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    assert_eq!(config.cgroup_root.as_deref(), Some(Path::new("/sys/fs/cgroup/demo")));
+    let resolvers: Vec<String> = config.dns.resolvers.iter().map(ToString::to_string).collect();
     assert_eq!(
         resolvers,
-        [
-            "10.96.0.10:53",
-            "10.0.0.53:5353",
-            "[2001:db8::53]:54",
-            "[2001:db8::54]:53"
-        ]
+        ["10.96.0.10:53", "10.0.0.53:5353", "[2001:db8::53]:54", "[2001:db8::54]:53"]
     );
     assert_eq!(config.dns.internal_domains[0].to_string(), "cluster.local");
     assert_eq!(
@@ -68,19 +52,13 @@ fn every_key() {
     );
     assert_eq!(config.workloads[0].addresses[1].to_string(), "10.9.0.3");
     assert_eq!(config.workloads[1].key.to_string(), "other/web.0");
-    assert_eq!(
-        (config.sidecar_port, config.metrics_listen.port()),
-        (15002, 9000)
-    );
+    assert_eq!((config.sidecar_port, config.metrics_listen.port()), (15002, 9000));
 }
 
 #[test]
 fn defaults() {
     let config = Config::parse(WORKLOAD).expect("valid");
-    assert_eq!(
-        (config.mode, config.scope),
-        (Mode::RegistryOnly, Scope::External)
-    );
+    assert_eq!((config.mode, config.scope), (Mode::RegistryOnly, Scope::External));
     assert!(config.sidecar_may_relax && config.registry.watch);
     assert_eq!(config.registry.files, [Path::new("./registry.d")]);
     assert_eq!(config.dns.internal_domains[0].to_string(), "cluster.local");
@@ -89,18 +67,12 @@ fn defaults() {
         (Duration::from_secs(30), Duration::from_secs(30))
     );
     assert_eq!(
-        (
-            config.sidecar_port,
-            config.metrics_listen.to_string().as_str()
-        ),
+        (config.sidecar_port, config.metrics_listen.to_string().as_str()),
         (15001, "127.0.0.1:9469")
     );
     assert_eq!(config.socket, Path::new("/run/exeat/exeat.sock"));
     assert_eq!(config.pin_path, Path::new("/sys/fs/bpf/exeat"));
-    let offline = Config {
-        workloads: config.workloads.clone(),
-        ..Config::offline()
-    };
+    let offline = Config { workloads: config.workloads.clone(), ..Config::offline() };
     assert_eq!(config, offline);
 }
 
@@ -122,43 +94,22 @@ fn refused_line(line: &str, parts: &[&str]) {
 
 #[test]
 fn shapes() {
-    refused_line(
-        "moed: ALLOW_ANY",
-        &["unknown field `moed`", "line 2 column 1"],
-    );
-    refused_line(
-        "mode: ALLOW_ALL",
-        &["mode", "ALLOW_ALL", "REGISTRY_ONLY", "line 2 column 7"],
-    );
-    refused_line(
-        "dns: {resolver: [1.2.3.4]}",
-        &["dns", "unknown field `resolver`", "line 2"],
-    );
+    refused_line("moed: ALLOW_ANY", &["unknown field `moed`", "line 2 column 1"]);
+    refused_line("mode: ALLOW_ALL", &["mode", "ALLOW_ALL", "REGISTRY_ONLY", "line 2 column 7"]);
+    refused_line("dns: {resolver: [1.2.3.4]}", &["dns", "unknown field `resolver`", "line 2"]);
     refused_line(
         "dns: {resolvers: [dns.example]}",
         &["dns.resolvers[0]", "dns.example", "line 2 column 18"],
     );
-    refused_line(
-        "dns: {resolvers: ['1.2.3.4:0']}",
-        &["dns.resolvers[0]", "no port"],
-    );
+    refused_line("dns: {resolvers: ['1.2.3.4:0']}", &["dns.resolvers[0]", "no port"]);
     refused_line("dns: {grace: 30}", &["dns.grace", "line 2"]);
-    refused_line(
-        "dns: {grace: soon}",
-        &["dns.grace", "soon", "30s", "line 2"],
-    );
-    refused_line(
-        "dns: {minimumTtl: 2days}",
-        &["dns.minimumTtl", "longer than a day"],
-    );
+    refused_line("dns: {grace: soon}", &["dns.grace", "soon", "30s", "line 2"]);
+    refused_line("dns: {minimumTtl: 2days}", &["dns.minimumTtl", "longer than a day"]);
     refused_line(
         "dns: {internalDomains: ['*.local']}",
         &["dns.internalDomains[0]", "without a star"],
     );
-    refused_line(
-        "clusterCidrs: [10.0.0.0/33]",
-        &["clusterCidrs[0]", "10.0.0.0/33", "line 2"],
-    );
+    refused_line("clusterCidrs: [10.0.0.0/33]", &["clusterCidrs[0]", "10.0.0.0/33", "line 2"]);
     refused_line("clusterCidrs: ['::/0']", &["clusterCidrs[0]", "every IPv4"]);
     refused_line("metrics: {listen: 9469}", &["metrics.listen", "line 2"]);
     refused_line("sidecar: {port: 0}", &["sidecar.port", "line 2"]);
@@ -170,10 +121,7 @@ fn shapes() {
 
 #[test]
 fn what_is_not_built_is_refused() {
-    refused_line(
-        "kubernetes: {enabled: true}",
-        &["kubernetes.enabled", "workloads"],
-    );
+    refused_line("kubernetes: {enabled: true}", &["kubernetes.enabled", "workloads"]);
     refused_line("match: istio-compat", &["match", "istio-compat"]);
     refused_line("match: loose", &["match", "loose", "line 2"]);
 }
@@ -185,31 +133,16 @@ fn workloads() {
     let two = |a: &str, b: &str| {
         format!("workloads: [{{namespace: n, name: a, {a}}}, {{namespace: n, name: b, {b}}}]")
     };
-    refused(
-        &two("cgroup: /c/x", "labels: {}"),
-        &["n/b", "cgroup", "interface"],
-    );
+    refused(&two("cgroup: /c/x", "labels: {}"), &["n/b", "cgroup", "interface"]);
     refused(&two("cgroup: /c/x", "cgroup: /c/x/"), &["n/b", "/c/x"]);
-    refused(
-        &two("interface: v", "interface: v"),
-        &["n/b", "interface v"],
-    );
-    refused(
-        &two("cgroup: /c/x", "cgroup: c"),
-        &["workloads[1].cgroup", "absolute", "line 1"],
-    );
-    refused(
-        &two("cgroup: /c/x", "cgroup: /c/../d"),
-        &["workloads[1].cgroup", ".."],
-    );
+    refused(&two("interface: v", "interface: v"), &["n/b", "interface v"]);
+    refused(&two("cgroup: /c/x", "cgroup: c"), &["workloads[1].cgroup", "absolute", "line 1"]);
+    refused(&two("cgroup: /c/x", "cgroup: /c/../d"), &["workloads[1].cgroup", ".."]);
     refused(
         &two("cgroup: /c/x", "interface: much-too-long-name"),
         &["workloads[1].interface", "15"],
     );
-    refused(
-        &two("cgroup: /sys/fs/cgroup/", "interface: v"),
-        &["n/a", "root of a cgroup tree"],
-    );
+    refused(&two("cgroup: /sys/fs/cgroup/", "interface: v"), &["n/a", "root of a cgroup tree"]);
     refused(
         &two(
             "cgroup: /c/x",
@@ -221,20 +154,11 @@ fn workloads() {
         "workloads: [{namespace: n, name: a, interface: v}, {namespace: n, name: a, interface: w}]",
         &["n/a", "twice"],
     );
-    refused(
-        "workloads: [{name: a, interface: v}]",
-        &["workloads[0]", "namespace", "line 1"],
-    );
+    refused("workloads: [{name: a, interface: v}]", &["workloads[0]", "namespace", "line 1"]);
     refused(
         "workloads: [{namespace: N, name: a, interface: v}]",
         &["workloads[0].namespace", "lower-case"],
     );
-    refused_line(
-        "cgroupRoot: /sys/fs/cgroup/unified",
-        &["cgroupRoot", "root of a cgroup tree"],
-    );
-    refused_line(
-        "cgroupRoot: /sys/fs/cgroup/other",
-        &["default/web", "not below cgroupRoot"],
-    );
+    refused_line("cgroupRoot: /sys/fs/cgroup/unified", &["cgroupRoot", "root of a cgroup tree"]);
+    refused_line("cgroupRoot: /sys/fs/cgroup/other", &["default/web", "not below cgroupRoot"]);
 }

@@ -1,8 +1,17 @@
 //! What the agent asks of the kernel side. Only `app` and `reconcile` name it.
 
-use std::{path::PathBuf, time::Duration};
+#[cfg(any(test, feature = "testing"))]
+pub mod fake;
+mod open;
+pub mod pins;
 
-use exeat_common::abi::{CounterKey, CounterValue};
+use std::{collections::BTreeSet, fmt, future::Future, path::PathBuf, time::Duration};
+
+use exeat_common::{
+    abi::{AnswerHeader, CounterKey, CounterValue, FlowEvent},
+    id::{SubjectId, WorkloadId},
+};
+pub use open::{OpenError, open};
 
 use crate::policy::image::{Image, MapOp};
 
@@ -34,6 +43,38 @@ pub trait Datapath: Send {
     fn programs(&mut self) -> Result<Vec<ProgramUsage>, Self::Error>;
 }
 
+/// What the kernel reports, in the order of the ring buffer.
+pub trait EventSource: Send + 'static {
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Waits for the next event. An error ends the agent.
+    fn next(&mut self) -> impl Future<Output = Result<Event, Self::Error>> + Send;
+}
+
+/// One event of the ring buffer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// A DNS answer that the kernel passed on.
+    Answer { header: AnswerHeader, message: Vec<u8> },
+    /// A verdict worth reporting.
+    Flow(FlowEvent),
+    /// A DNS question that was refused.
+    Query(Query),
+}
+
+/// A DNS question that was refused.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Query {
+    pub workload: WorkloadId,
+    /// Nanoseconds of the monotonic clock.
+    pub time: u64,
+    pub query_type: u16,
+    pub verdict: u8,
+    pub reason: u8,
+    /// Lower-case wire name, with length bytes and the root byte.
+    pub name: Vec<u8>,
+}
+
 /// A place where enforcement hooks in.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Attachment {
@@ -41,6 +82,15 @@ pub enum Attachment {
     Socket { cgroup: PathBuf },
     /// Both wire programs on the host side of a veth.
     Wire { interface: String, ifindex: u32 },
+}
+
+impl fmt::Display for Attachment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket { cgroup } => write!(formatter, "cgroup {}", cgroup.display()),
+            Self::Wire { interface, .. } => write!(formatter, "interface {interface}"),
+        }
+    }
 }
 
 /// The outcome for one attachment.
@@ -62,8 +112,10 @@ pub enum Takeover {
 }
 
 /// What garbage collection found.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Collected {
+    /// Whatever live facts and flows name. Their numbers must not be given to something else.
+    pub subjects: BTreeSet<SubjectId>,
     pub facts_live: u64,
     pub facts_removed: u64,
     pub flows_live: u64,

@@ -38,9 +38,7 @@ fn concerned<'a>(view: &View, universe: &'a BTreeSet<HostPattern>) -> BTreeSet<&
         let apex = pattern.apex();
         let below = universe.range(&apex..);
         concerned.extend(
-            below
-                .take_while(|other| other.is_within(&apex))
-                .filter(|other| pattern.covers(other)),
+            below.take_while(|other| other.is_within(&apex)).filter(|other| pattern.covers(other)),
         );
         walked = Some(pattern);
     }
@@ -50,19 +48,13 @@ fn concerned<'a>(view: &View, universe: &'a BTreeSet<HostPattern>) -> BTreeSet<&
 /// What `view` grants to each prefix of `universe` and of its own: its own ports first, then those
 /// of the longest prefix around it.
 pub(super) fn prefixes(view: &View, universe: &BTreeSet<IpNet>) -> BTreeMap<IpNet, Ports> {
-    let lengths: BTreeSet<(bool, u8)> = view
-        .prefixes
-        .keys()
-        .map(|net| (net.addr().is_ipv4(), net.prefix_len()))
-        .collect();
+    let lengths: BTreeSet<(bool, u8)> =
+        view.prefixes.keys().map(|net| (net.addr().is_ipv4(), net.prefix_len())).collect();
     let mut closed = BTreeMap::new();
     for net in view.prefixes.keys().chain(universe) {
         let family = net.addr().is_ipv4();
         let mut ports = Ports::new();
-        for (_, length) in lengths
-            .range((family, 0)..=(family, net.prefix_len()))
-            .rev()
-        {
+        for (_, length) in lengths.range((family, 0)..=(family, net.prefix_len())).rev() {
             let around = IpNet::new_assert(net.addr(), *length).trunc();
             inherit(&mut ports, view.prefixes.get(&around));
         }

@@ -62,9 +62,7 @@ impl Directory {
         for entry in registry.entries() {
             for host in &entry.hosts {
                 let hosts = &mut directory.hosts;
-                hosts
-                    .entry(host.clone())
-                    .or_insert_with(|| Arc::clone(&entry.object));
+                hosts.entry(host.clone()).or_insert_with(|| Arc::clone(&entry.object));
             }
         }
         directory
@@ -85,9 +83,7 @@ impl Directory {
 
     /// Every port that `policy` has on `subject`, by number.
     pub fn grants(&self, policy: PolicyId, subject: SubjectId) -> &[Grant] {
-        self.grants
-            .get(&(policy, subject))
-            .map_or(&[], Vec::as_slice)
+        self.grants.get(&(policy, subject)).map_or(&[], Vec::as_slice)
     }
 
     /// What one port of a subject rests on.
@@ -111,19 +107,12 @@ impl Directory {
         let before = self.hosts.range(..=&name).next_back();
         let after = self.hosts.range(&name..).next();
         // Above it stand the wildcards that would cover it, further off in the order.
-        let covering = name
-            .covering()
-            .find_map(|wide| self.hosts.get_key_value(&wide));
+        let covering = name.covering().find_map(|wide| self.hosts.get_key_value(&wide));
         let shared = |host: &HostPattern| host.shared_labels(&name);
         // Of equals the last counts: what covers the name.
-        let nearest = [after, before, covering]
-            .into_iter()
-            .flatten()
-            .max_by_key(|(host, _)| shared(host))?;
+        let nearest =
+            [after, before, covering].into_iter().flatten().max_by_key(|(host, _)| shared(host))?;
         let is_near = shared(nearest.0) >= 2 || nearest.0.covers(&name) || *nearest.0 == name;
-        is_near.then(|| Nearest {
-            pattern: nearest.0.to_string(),
-            entry: Arc::clone(nearest.1),
-        })
+        is_near.then(|| Nearest { pattern: nearest.0.to_string(), entry: Arc::clone(nearest.1) })
     }
 }

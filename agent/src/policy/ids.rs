@@ -84,11 +84,8 @@ impl Ids {
         }
         for key in installed.rules.keys() {
             ids.next_policy = ids.next_policy.max(key.policy.raw() + 1);
-            let next = if key.subject.is_prefix() {
-                &mut ids.next_prefix
-            } else {
-                &mut ids.next_pattern
-            };
+            let next =
+                if key.subject.is_prefix() { &mut ids.next_prefix } else { &mut ids.next_pattern };
             *next = (*next).max(key.subject.serial() + 1);
         }
         let workloads = installed.by_cgroup.values();
@@ -180,18 +177,11 @@ impl Ids {
     /// place is another workload: it was told nothing yet.
     pub(super) fn workload(&mut self, placed: &PlacedWorkload) -> (WorkloadId, Option<PolicyId>) {
         let known = self.workloads.get(&placed.workload.key).copied();
-        let found = known
-            .filter(|known| known.is_at(placed))
-            .or_else(|| self.claim(placed));
+        let found = known.filter(|known| known.is_at(placed)).or_else(|| self.claim(placed));
         let entry = found.unwrap_or_else(|| {
             let id = WorkloadId::new(self.next_workload);
             self.next_workload += 1;
-            Placed {
-                id,
-                cgroup: None,
-                ifindex: None,
-                policy: None,
-            }
+            Placed { id, cgroup: None, ifindex: None, policy: None }
         });
         let entry = Placed {
             cgroup: placed.cgroup_id.or(entry.cgroup),
@@ -207,10 +197,8 @@ impl Ids {
     fn claim(&mut self, placed: &PlacedWorkload) -> Option<Placed> {
         let cgroup = placed.cgroup_id;
         let by_cgroup = cgroup.and_then(|id| self.found.by_cgroup.get(&id)).copied();
-        let by_ifindex = placed
-            .ifindex
-            .and_then(|index| self.found.by_ifindex.get(&index))
-            .copied();
+        let by_ifindex =
+            placed.ifindex.and_then(|index| self.found.by_ifindex.get(&index)).copied();
         let found = match (cgroup, by_cgroup, by_ifindex) {
             (Some(_), Some(found), Some(other)) if found.id == other.id => found,
             (Some(_), Some(found), None) => found,
@@ -245,10 +233,7 @@ impl Ids {
         let mut taken = BTreeSet::new();
         let mut chosen: Vec<Option<PolicyId>> = vec![None; groups.len()];
         for (group, choice) in groups.iter().zip(&mut chosen) {
-            let same = group
-                .had
-                .iter()
-                .find(|id| self.views.get(id) == Some(&group.view));
+            let same = group.had.iter().find(|id| self.views.get(id) == Some(&group.view));
             *choice = same.copied().filter(|id| taken.insert(*id));
         }
         for (group, choice) in groups.iter().zip(&mut chosen) {

@@ -1,19 +1,18 @@
 //! The tables of a decision over an [`Image`]: what the kernel has in maps, in memory.
 
-use std::{collections::BTreeMap, sync::atomic::AtomicU64};
+use std::collections::BTreeMap;
 
 use exeat_common::{
-    abi::{FactKey, NameKeyLong, NameValue, ResolverKey, RuleKey, RuleValue},
+    abi::{FactKey, FactValue, NameKeyLong, NameValue, ResolverKey, RuleKey, RuleValue},
     address::Address,
     decide::Tables,
     id::{PolicyId, SubjectId},
-    limits::FACT_SLOTS,
 };
 
 use super::image::{Image, Prefix, WireName};
 
 /// Facts by workload and address, as the kernel keeps them.
-pub type Facts = BTreeMap<FactKey, [AtomicU64; FACT_SLOTS]>;
+pub type Facts = BTreeMap<FactKey, FactValue>;
 
 /// An image, the facts learned beside it, and the time.
 #[derive(Clone, Copy, Debug)]
@@ -28,11 +27,7 @@ impl Image {
     /// The longest prefix of `policy` that holds `address`.
     pub fn longest_prefix(&self, policy: PolicyId, address: Address) -> Option<SubjectId> {
         (0..=128_u8).rev().find_map(|bits| {
-            let prefix = Prefix {
-                policy,
-                address: mask(address, bits),
-                bits,
-            };
+            let prefix = Prefix { policy, address: mask(address, bits), bits };
             self.prefixes.get(&prefix).copied()
         })
     }
@@ -49,8 +44,8 @@ impl Tables for ImageTables<'_> {
         self.image.longest_prefix(policy, address)
     }
 
-    fn facts(&self, key: &FactKey) -> Option<&[AtomicU64; FACT_SLOTS]> {
-        self.facts.get(key)
+    fn facts(&self, key: &FactKey) -> Option<FactValue> {
+        self.facts.get(key).copied()
     }
 
     fn rule(&self, key: &RuleKey) -> Option<RuleValue> {
@@ -72,10 +67,8 @@ impl Tables for ImageTables<'_> {
         self.image.settings.map_or(0, |settings| settings.flags)
     }
 
-    fn deepest_wildcard_labels(&self) -> u32 {
-        self.image
-            .settings
-            .map_or(0, |settings| settings.deepest_wildcard_labels)
+    fn longest_wildcard_bytes(&self) -> u32 {
+        self.image.settings.map_or(0, |settings| settings.longest_wildcard_bytes)
     }
 
     fn now(&self) -> u32 {

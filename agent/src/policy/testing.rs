@@ -3,12 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::{Arc, atomic::AtomicU64},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use exeat_common::{
-    abi::{Fact, FactKey, RuleKey, Workload, mode, name_flag, workload_flag},
+    abi::{Fact, FactKey, FactValue, RuleKey, Workload, mode, name_flag, workload_flag},
     decide::{Decision, decide},
     flow::{Flow, protocol},
     id::SubjectId,
@@ -66,21 +66,10 @@ const NETS: [&str; 8] = [
     "2001:db8::/32",
     "2001:db8::1",
 ];
-const ADDRESSES: [&str; 7] = [
-    "10.1.2.3",
-    "10.1.2.9",
-    "10.1.9.9",
-    "10.9.9.9",
-    "192.0.2.1",
-    "2001:db8::1",
-    "2001:db8::2",
-];
-pub(crate) const PORTS: [(u16, u8); 4] = [
-    (80, protocol::TCP),
-    (443, protocol::TCP),
-    (443, protocol::UDP),
-    (0, protocol::ICMP),
-];
+const ADDRESSES: [&str; 7] =
+    ["10.1.2.3", "10.1.2.9", "10.1.9.9", "10.9.9.9", "192.0.2.1", "2001:db8::1", "2001:db8::2"];
+pub(crate) const PORTS: [(u16, u8); 4] =
+    [(80, protocol::TCP), (443, protocol::TCP), (443, protocol::UDP), (0, protocol::ICMP)];
 const NOW: u32 = 1000;
 
 /// What a compilation looks at.
@@ -140,12 +129,7 @@ pub(crate) fn entry() -> impl Strategy<Value = ServiceEntry> {
     ];
     let hosts = vec(select(HOSTS.as_slice()), 1..3);
     let nets = prop_oneof![3 => Just(Vec::new()), 2 => vec(select(NETS.as_slice()), 1..3)];
-    let who = (
-        select(NAMESPACES.as_slice()),
-        0..9_u8,
-        0..3_u64,
-        any::<bool>(),
-    );
+    let who = (select(NAMESPACES.as_slice()), 0..9_u8, 0..3_u64, any::<bool>());
     (who, hosts, nets, ports(), resolution, export_to()).prop_map(
         |(
             (namespace, name, created, label),
@@ -202,21 +186,14 @@ pub(crate) fn entries() -> impl Strategy<Value = Vec<ServiceEntry>> {
 }
 
 pub(crate) fn registry(entries: Vec<ServiceEntry>) -> Registry {
-    Registry::new(
-        entries
-            .into_iter()
-            .map(|entry| Content::ServiceEntry(Arc::new(entry))),
-    )
+    Registry::new(entries.into_iter().map(|entry| Content::ServiceEntry(Arc::new(entry))))
 }
 
 /// A workload in one of the namespaces; its number is its place.
 pub(crate) fn placed(number: u64, namespace: &str, is_exempt: bool) -> PlacedWorkload {
     PlacedWorkload {
         workload: Named {
-            key: WorkloadKey {
-                namespace: namespace.to_owned(),
-                name: format!("w{number}"),
-            },
+            key: WorkloadKey { namespace: namespace.to_owned(), name: format!("w{number}") },
             labels: BTreeMap::new(),
             cgroup: None,
             interface: None,
@@ -236,17 +213,10 @@ pub(crate) fn world() -> impl Strategy<Value = World> {
     let config = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     (entries(), workloads, config).prop_map(|(entries, present, (any, all, inside, resolver))| {
         let mut config = Config::offline();
-        config.mode = if any && all {
-            Mode::AllowAny
-        } else {
-            Mode::RegistryOnly
-        };
+        config.mode = if any && all { Mode::AllowAny } else { Mode::RegistryOnly };
         config.scope = if all { Scope::All } else { Scope::External };
-        config.cluster_cidrs = inside
-            .then(|| cidr::parse("10.1.0.0/16"))
-            .flatten()
-            .into_iter()
-            .collect();
+        config.cluster_cidrs =
+            inside.then(|| cidr::parse("10.1.0.0/16")).flatten().into_iter().collect();
         if !any {
             config.dns.internal_domains.clear();
         }
@@ -254,10 +224,8 @@ pub(crate) fn world() -> impl Strategy<Value = World> {
             config.dns.resolvers = vec![([10, 1, 2, 3], 443).into()];
         }
         let namespaces = NAMESPACES.iter().cycle();
-        let workloads = (1_u64..)
-            .zip(namespaces)
-            .zip(present)
-            .filter(|(_, (is_there, _))| *is_there);
+        let workloads =
+            (1_u64..).zip(namespaces).zip(present).filter(|(_, (is_there, _))| *is_there);
         World {
             registry: registry(entries),
             config,
@@ -271,14 +239,8 @@ pub(crate) fn world() -> impl Strategy<Value = World> {
 pub(crate) fn attempt() -> impl Strategy<Value = Attempt> {
     let address = select(ADDRESSES.as_slice()).prop_map(|text| text.parse().expect("an address"));
     let names = vec(select(NAMES.as_slice()), 0..3);
-    (1..6_u64, address, select(PORTS.as_slice()), names).prop_map(
-        |(cgroup, address, port, names)| Attempt {
-            cgroup,
-            address,
-            port,
-            names,
-        },
-    )
+    (1..6_u64, address, select(PORTS.as_slice()), names)
+        .prop_map(|(cgroup, address, port, names)| Attempt { cgroup, address, port, names })
 }
 
 /// The pattern the kernel finds for a name: itself, else the longest wildcard.
@@ -306,10 +268,8 @@ fn find_name(image: &Image, name: &str) -> (SubjectId, bool) {
             return (value.exact, internal);
         }
     }
-    let deepest = image.settings.map_or(0, |it| it.deepest_wildcard_labels);
-    let suffixes = name
-        .covering()
-        .filter(|wide| u32::from(wide.labels()) <= deepest);
+    let longest = image.settings.map_or(0, |it| it.longest_wildcard_bytes as usize);
+    let suffixes = name.covering().filter(|wide| wide.wire().len() <= longest);
     suffixes
         .filter_map(|wide| lookup(&wide))
         .map(|value| (value.wildcard, value.flags & name_flag::INTERNAL_BELOW != 0))
@@ -322,29 +282,14 @@ pub(crate) fn judge(image: &Image, attempt: &Attempt, patterns: &[SubjectId]) ->
     let workload = image.by_cgroup.get(&attempt.cgroup);
     let mut facts = Facts::new();
     if let Some(Workload { id, .. }) = workload {
-        let slots: [AtomicU64; FACT_SLOTS] = std::array::from_fn(|slot| {
+        let slots: [u64; FACT_SLOTS] = std::array::from_fn(|slot| {
             let fact = patterns.get(slot).filter(|pattern| pattern.is_some());
-            AtomicU64::new(fact.map_or(0, |pattern| {
-                Fact {
-                    pattern: *pattern,
-                    expiry: NOW + 1,
-                }
-                .pack()
-            }))
+            fact.map_or(0, |pattern| Fact { pattern: *pattern, expiry: NOW + 1 }.pack())
         });
-        facts.insert(
-            FactKey {
-                workload: *id,
-                address: attempt.address.into(),
-            },
-            slots,
-        );
+        let key = FactKey { workload: *id, address: attempt.address.into() };
+        facts.insert(key, FactValue { slots });
     }
-    let tables = ImageTables {
-        image,
-        facts: &facts,
-        now: NOW,
-    };
+    let tables = ImageTables { image, facts: &facts, now: NOW };
     let flow = Flow {
         workload,
         destination: attempt.address.into(),

@@ -82,10 +82,7 @@ impl<'a> Sources<'a> {
                         entry: Arc::clone(&entry.object),
                         denied: service.denial(port, governor, false),
                     };
-                    view.names
-                        .entry((*host).clone())
-                        .or_default()
-                        .insert(key, granted);
+                    view.names.entry((*host).clone()).or_default().insert(key, granted);
                 }
                 let denied = service.denial(port, governor, true);
                 for (net, owner) in &service.addresses {
@@ -93,10 +90,7 @@ impl<'a> Sources<'a> {
                         self.ages[&*owner.object],
                         *net,
                         key,
-                        Granted {
-                            entry: Arc::clone(&owner.object),
-                            denied,
-                        },
+                        Granted { entry: Arc::clone(&owner.object), denied },
                     ));
                 }
             }
@@ -116,9 +110,7 @@ impl<'a> Sources<'a> {
         reports: &mut BTreeSet<Report>,
     ) -> bool {
         let object = &service.first.object;
-        let governor = self
-            .governed
-            .governor(service.host, &object.namespace, client);
+        let governor = self.governed.governor(service.host, &object.namespace, client);
         if let Some(governor) = governor {
             let message = format!(
                 "flows to {} would be changed by {governor}, which is not read yet: they are denied",
@@ -148,13 +140,9 @@ fn choose<'a>(
     namespace: &str,
     reports: &mut BTreeSet<Report>,
 ) -> Option<Service<'a>> {
-    let visible: Vec<_> = entries
-        .iter()
-        .filter(|entry| entry.export_to.includes(namespace))
-        .collect();
-    let own = visible
-        .iter()
-        .find(|entry| entry.object.namespace == namespace);
+    let visible: Vec<_> =
+        entries.iter().filter(|entry| entry.export_to.includes(namespace)).collect();
+    let own = visible.iter().find(|entry| entry.object.namespace == namespace);
     let explicit = visible.iter().find(|entry| !entry.export_to.is_public());
     let winner = own.or(explicit).or(visible.first())?;
     let owner = &winner.object.namespace;
@@ -163,12 +151,7 @@ fn choose<'a>(
             "for workloads in namespace {namespace}, {host} belongs to {}; this entry adds nothing there, on no port",
             winner.object
         );
-        reports.insert(Report::new(
-            Code::Shadowed,
-            &hidden.object,
-            "spec.hosts",
-            message,
-        ));
+        reports.insert(Report::new(Code::Shadowed, &hidden.object, "spec.hosts", message));
     }
     let mut parts = visible.iter().filter(|it| it.object.namespace == *owner);
     let first = **parts.next()?;
@@ -198,12 +181,7 @@ impl<'a> Service<'a> {
                 "{} is declared by the older {} with other ports; to be united, both need the same resolution, labels, workloadSelector and exportTo. This entry adds nothing to that host",
                 self.host, first.object
             );
-            reports.insert(Report::new(
-                Code::NotMerged,
-                &entry.object,
-                "spec.hosts",
-                message,
-            ));
+            reports.insert(Report::new(Code::NotMerged, &entry.object, "spec.hosts", message));
             return;
         }
         for port in &entry.ports {

@@ -37,9 +37,7 @@ pub fn bits(net: IpNet) -> u8 {
 
 /// The prefix of `bits` bits of the 16-byte form.
 pub fn from_bits(address: Address, bits: u8) -> Option<IpNet> {
-    Ipv6Net::new(Ipv6Addr::from(address.octets()), bits)
-        .ok()
-        .map(|net| normalize(IpNet::V6(net)))
+    Ipv6Net::new(Ipv6Addr::from(address.octets()), bits).ok().map(|net| normalize(IpNet::V6(net)))
 }
 
 /// Whether an IPv6 prefix is so short that its 16-byte form holds every IPv4 address too. In the
@@ -57,11 +55,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: Option<(&str, u8)>) {
         let got = parse(text).map(|net| (net.to_string(), bits(net)));
-        assert_eq!(
-            got,
-            expected.map(|(text, bits)| (text.to_owned(), bits)),
-            "{text}"
-        );
+        assert_eq!(got, expected.map(|(text, bits)| (text.to_owned(), bits)), "{text}");
         if let Some(net) = parse(text) {
             assert_eq!(from_bits(Address::from(net.addr()), bits(net)), Some(net));
         }
@@ -87,12 +81,9 @@ mod tests {
 
     #[test]
     fn short_ipv6_prefixes_are_known() {
-        for (text, expected) in [
-            ("::/0", true),
-            ("::/80", true),
-            ("2000::/3", false),
-            ("0.0.0.0/0", false),
-        ] {
+        for (text, expected) in
+            [("::/0", true), ("::/80", true), ("2000::/3", false), ("0.0.0.0/0", false)]
+        {
             assert_eq!(parse(text).map(swallows_ipv4), Some(expected), "{text}");
         }
     }

@@ -57,10 +57,7 @@ fn unfold(document: Value, objects: &mut Vec<Value>) {
         }
         return;
     };
-    let kind = fields
-        .get("kind")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let kind = fields.get("kind").and_then(Value::as_str).unwrap_or_default();
     let Some(item_kind) = kind.strip_suffix("List").map(str::to_owned) else {
         objects.push(Value::Mapping(fields));
         return;
@@ -74,8 +71,7 @@ fn unfold(document: Value, objects: &mut Vec<Value>) {
             && !item_kind.is_empty()
         {
             let version = fields.get("apiVersion").cloned().unwrap_or(Value::Null);
-            item.entry("kind".into())
-                .or_insert_with(|| item_kind.clone().into());
+            item.entry("kind".into()).or_insert_with(|| item_kind.clone().into());
             item.entry("apiVersion".into()).or_insert(version);
         }
         objects.push(item);
@@ -168,11 +164,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, format: Format, expected: usize) {
-        assert_eq!(
-            parse(text, format).expect("valid").len(),
-            expected,
-            "{text}"
-        );
+        assert_eq!(parse(text, format).expect("valid").len(), expected, "{text}");
     }
 
     #[track_caller]
@@ -186,11 +178,7 @@ mod tests {
         check("", Format::Yaml, 0);
         check("---\n---\n# nothing\n", Format::Yaml, 0);
         check("kind: A\n---\nkind: B\n---\n", Format::Yaml, 2);
-        check(
-            "{kind: List, items: [{kind: A}, {kind: B}]}",
-            Format::Yaml,
-            2,
-        );
+        check("{kind: List, items: [{kind: A}, {kind: B}]}", Format::Yaml, 2);
         check("{kind: List}", Format::Yaml, 1);
         check("just text", Format::Yaml, 1);
         check("[1, 2]", Format::Yaml, 1);
@@ -208,10 +196,7 @@ mod tests {
         let head: Vec<(&str, &str)> = got
             .iter()
             .map(|it| {
-                (
-                    it["kind"].as_str().expect("kind"),
-                    it["apiVersion"].as_str().expect("version"),
-                )
+                (it["kind"].as_str().expect("kind"), it["apiVersion"].as_str().expect("version"))
             })
             .collect();
         assert_eq!(head, [("Foo", "a/v1"), ("B", "b/v1")]);
@@ -234,12 +219,8 @@ mod tests {
         let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
         for level in 1..12 {
             let item = format!("*a{}", level - 1);
-            writeln!(
-                bomb,
-                "a{level}: &a{level} [{}]",
-                [item.as_str(); 9].join(", ")
-            )
-            .expect("a string");
+            writeln!(bomb, "a{level}: &a{level} [{}]", [item.as_str(); 9].join(", "))
+                .expect("a string");
         }
         check_refused(&bomb, Format::Yaml, "");
         // One large value, repeated: linear, so the parser itself does not mind.

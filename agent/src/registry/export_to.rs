@@ -86,18 +86,12 @@ mod tests {
         check(&["~"], &Ok([false; 3]));
         check(&["team-b"], &Ok([false, true, false]));
         check(&[".", "team-b"], &Ok([true, true, false]));
-        check(
-            &[".", "team-a"],
-            &Err(InvalidExportTo::Duplicate("team-a".into())),
-        );
+        check(&[".", "team-a"], &Err(InvalidExportTo::Duplicate("team-a".into())));
         check(&[".", "."], &Err(InvalidExportTo::Duplicate(".".into())));
         check(&["*", "team-b"], &Err(InvalidExportTo::NotAlone("*")));
         check(&["*", "*"], &Err(InvalidExportTo::NotAlone("*")));
         check(&["~", "."], &Err(InvalidExportTo::NotAlone("~")));
-        check(
-            &["team_b"],
-            &Err(InvalidExportTo::Namespace("team_b".into())),
-        );
+        check(&["team_b"], &Err(InvalidExportTo::Namespace("team_b".into())));
         check(&["Team"], &Err(InvalidExportTo::Namespace("Team".into())));
         check(&[""], &Err(InvalidExportTo::Namespace(String::new())));
     }

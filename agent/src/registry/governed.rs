@@ -47,11 +47,7 @@ impl Governed {
             ("istio.alibabacloud.com", "ASMEgressTrafficPolicy") => {
                 let rules = items(spec.get("egressRules"));
                 let targets = rules.iter().flat_map(|rule| items(rule.get("to")));
-                hosts(
-                    &targets
-                        .flat_map(|to| texts(to.get("hosts")))
-                        .collect::<Vec<_>>(),
-                )
+                hosts(&targets.flat_map(|to| texts(to.get("hosts"))).collect::<Vec<_>>())
             }
             ("", "Namespace") if has_waypoint(document) => Reach::Entries(meta.object.name.clone()),
             ("", "Service") => {
@@ -61,10 +57,7 @@ impl Governed {
             }
             _ => return None,
         };
-        Some(Self {
-            object: Arc::new(meta.object.clone()),
-            reach,
-        })
+        Some(Self { object: Arc::new(meta.object.clone()), reach })
     }
 }
 
@@ -92,16 +85,10 @@ impl GovernedIndex {
                     index.all_hosts.get_or_insert_with(object);
                 }
                 Reach::Clients(namespace) => {
-                    index
-                        .clients
-                        .entry(namespace.clone())
-                        .or_insert_with(object);
+                    index.clients.entry(namespace.clone()).or_insert_with(object);
                 }
                 Reach::Entries(namespace) => {
-                    index
-                        .entries
-                        .entry(namespace.clone())
-                        .or_insert_with(object);
+                    index.entries.entry(namespace.clone()).or_insert_with(object);
                 }
             }
         }
@@ -142,19 +129,16 @@ fn hosts(texts: &[String]) -> Reach {
 }
 
 fn items(value: Option<&Value>) -> &[Value] {
-    value
-        .and_then(Value::as_sequence)
-        .map_or(&[], Vec::as_slice)
+    value.and_then(Value::as_sequence).map_or(&[], Vec::as_slice)
 }
 
 /// A text, or the texts of a list.
 fn texts(value: Option<&Value>) -> Vec<String> {
     match value {
         Some(Value::String(text)) => vec![text.clone()],
-        other => items(other)
-            .iter()
-            .map(|item| item.as_str().unwrap_or_default().to_owned())
-            .collect(),
+        other => {
+            items(other).iter().map(|item| item.as_str().unwrap_or_default().to_owned()).collect()
+        }
     }
 }
 
@@ -178,11 +162,8 @@ mod tests {
         let document = serde_yaml::from_str(text).expect("YAML");
         let meta = Meta::read(&document).expect("metadata");
         let host = HostPattern::parse("api.example.com").expect("valid");
-        let got = Governed::read(&meta, &document).map(|it| {
-            GovernedIndex::new([&it])
-                .governor(&host, "shop", "team")
-                .is_some()
-        });
+        let got = Governed::read(&meta, &document)
+            .map(|it| GovernedIndex::new([&it]).governor(&host, "shop", "team").is_some());
         assert_eq!(got, expected, "{text}");
     }
 
@@ -215,27 +196,11 @@ mod tests {
                 "{{apiVersion: networking.istio.io/v1, kind: {kind}, metadata: {{name: x, namespace: {namespace}}}, spec: {spec}}}"
             )
         };
-        check(
-            &istio("VirtualService", "a", "{hosts: [api.example.com]}"),
-            Some(true),
-        );
-        check(
-            &istio("VirtualService", "a", "{hosts: ['*.example.com']}"),
-            Some(true),
-        );
+        check(&istio("VirtualService", "a", "{hosts: [api.example.com]}"), Some(true));
+        check(&istio("VirtualService", "a", "{hosts: ['*.example.com']}"), Some(true));
         check(&istio("VirtualService", "a", "{hosts: ['*']}"), Some(true));
-        check(
-            &istio(
-                "VirtualService",
-                "a",
-                "{hosts: [example.com, b.example.com]}",
-            ),
-            Some(false),
-        );
-        check(
-            &istio("DestinationRule", "a", "{host: api.example.com}"),
-            Some(true),
-        );
+        check(&istio("VirtualService", "a", "{hosts: [example.com, b.example.com]}"), Some(false));
+        check(&istio("DestinationRule", "a", "{host: api.example.com}"), Some(true));
         check(&istio("DestinationRule", "a", "{host: 3}"), Some(false));
         check(&istio("Sidecar", "team", "{}"), Some(true));
         check(&istio("Sidecar", "shop", "{}"), Some(false));
@@ -249,13 +214,7 @@ mod tests {
             "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {istio.io/use-waypoint: w}}}",
             Some(true),
         );
-        check(
-            "{apiVersion: v1, kind: Namespace, metadata: {name: shop}}",
-            None,
-        );
-        check(
-            "{apiVersion: v1, kind: Service, metadata: {name: x}}",
-            Some(false),
-        );
+        check("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}", None);
+        check("{apiVersion: v1, kind: Service, metadata: {name: x}}", Some(false));
     }
 }

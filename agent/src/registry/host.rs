@@ -72,10 +72,7 @@ impl HostPattern {
         if star && !wildcard {
             return Err(InvalidHost::PartialWildcard);
         }
-        Ok(Self {
-            reversed: reverse(name.rsplit('.')),
-            wildcard,
-        })
+        Ok(Self { reversed: reverse(name.rsplit('.')), wildcard })
     }
 
     /// Reads back a name from its wire form.
@@ -142,10 +139,9 @@ impl HostPattern {
         } else {
             ends.clear();
         }
-        ends.into_iter().rev().map(|end| Self {
-            reversed: self.reversed[..end].into(),
-            wildcard: true,
-        })
+        ends.into_iter()
+            .rev()
+            .map(|end| Self { reversed: self.reversed[..end].into(), wildcard: true })
     }
 
     /// Whether `self` lies below the name of `other` (stars ignored), or is that name.
@@ -156,27 +152,18 @@ impl HostPattern {
     /// The name without the star.
     #[must_use]
     pub fn apex(&self) -> Self {
-        Self {
-            reversed: Arc::clone(&self.reversed),
-            wildcard: false,
-        }
+        Self { reversed: Arc::clone(&self.reversed), wildcard: false }
     }
 
     /// Everything below the name.
     #[must_use]
     pub fn below(&self) -> Self {
-        Self {
-            reversed: Arc::clone(&self.reversed),
-            wildcard: true,
-        }
+        Self { reversed: Arc::clone(&self.reversed), wildcard: true }
     }
 
     /// Labels from the right that both names have in common.
     pub fn shared_labels(&self, other: &Self) -> usize {
-        self.iter()
-            .zip(other.iter())
-            .take_while(|(a, b)| a == b)
-            .count()
+        self.iter().zip(other.iter()).take_while(|(a, b)| a == b).count()
     }
 
     /// Labels from the right.
@@ -222,9 +209,7 @@ pub(crate) fn is_dns_label(label: &str) -> bool {
         && ends.is_some_and(|(first, last)| {
             first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric()
         })
-        && bytes
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
 }
 
 fn reverse<'a>(labels_from_the_right: impl Iterator<Item = &'a str>) -> Arc<[u8]> {
@@ -301,14 +286,8 @@ mod tests {
         check("*.4", Err(InvalidHost::NumericTop));
         check("*washingtonpost.com", Err(InvalidHost::PartialWildcard));
         check("*-a.foo.com", Err(InvalidHost::PartialWildcard));
-        check(
-            &format!("{}.com", "a".repeat(63)),
-            Ok(&format!("{}.com", "a".repeat(63))),
-        );
-        check(
-            &format!("{}.com", "a".repeat(64)),
-            Err(InvalidHost::Label(1)),
-        );
+        check(&format!("{}.com", "a".repeat(63)), Ok(&format!("{}.com", "a".repeat(63))));
+        check(&format!("{}.com", "a".repeat(64)), Err(InvalidHost::Label(1)));
         let long = "a.".repeat(126) + "a";
         check(&long, Ok(&long));
         check(&format!("b{long}"), Err(InvalidHost::TooLong));
@@ -317,19 +296,9 @@ mod tests {
 
     #[track_caller]
     fn check_covers(pattern: &str, other: &str, expected: bool) {
-        assert_eq!(
-            host(pattern).covers(&host(other)),
-            expected,
-            "{pattern} {other}"
-        );
-        let found = host(other)
-            .covering()
-            .any(|covering| covering == host(pattern));
-        assert_eq!(
-            found,
-            expected && pattern != other,
-            "covering {pattern} {other}"
-        );
+        assert_eq!(host(pattern).covers(&host(other)), expected, "{pattern} {other}");
+        let found = host(other).covering().any(|covering| covering == host(pattern));
+        assert_eq!(found, expected && pattern != other, "covering {pattern} {other}");
     }
 
     #[test]

@@ -30,12 +30,7 @@ impl Meta {
     ///
     /// `E-OBJECT` with as much of the object's name as could be read.
     pub fn read(document: &Value) -> Result<Self, Box<Report>> {
-        let text = |field: &str| {
-            document
-                .get(field)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
+        let text = |field: &str| document.get(field).and_then(Value::as_str).unwrap_or_default();
         let mut object = ObjectRef {
             kind: text("kind").to_owned(),
             namespace: DEFAULT_NAMESPACE.to_owned(),
@@ -63,26 +58,17 @@ impl Meta {
             }
         }
         if object.name.is_empty() {
-            return refuse(
-                &object,
-                "metadata.name",
-                "the object has no name".to_owned(),
-            );
+            return refuse(&object, "metadata.name", "the object has no name".to_owned());
         }
-        for (path, name) in [
-            ("metadata.name", &object.name),
-            ("metadata.namespace", &object.namespace),
-        ] {
+        for (path, name) in
+            [("metadata.name", &object.name), ("metadata.namespace", &object.namespace)]
+        {
             if !is_object_name(name) {
                 let message = format!("`{name}` is not a Kubernetes name");
                 return refuse(&object, path, message);
             }
         }
-        let created = match raw
-            .creation_timestamp
-            .as_deref()
-            .map(humantime::parse_rfc3339)
-        {
+        let created = match raw.creation_timestamp.as_deref().map(humantime::parse_rfc3339) {
             None => None,
             Some(Ok(time)) => Some(time),
             Some(Err(error)) => {
@@ -99,16 +85,12 @@ impl Meta {
 
     /// The part of `apiVersion` before the slash; empty for the core group.
     pub fn group(&self) -> &str {
-        self.api_version
-            .split_once('/')
-            .map_or("", |(group, _)| group)
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
     }
 
     /// The part of `apiVersion` after the slash.
     pub fn version(&self) -> &str {
-        self.api_version
-            .split_once('/')
-            .map_or(&self.api_version, |(_, version)| version)
+        self.api_version.split_once('/').map_or(&self.api_version, |(_, version)| version)
     }
 }
 
@@ -146,34 +128,16 @@ mod tests {
 
     #[test]
     fn identity() {
-        check(
-            "{apiVersion: v1, kind: A, metadata: {name: n}}",
-            Ok("A/default/n"),
-        );
-        check(
-            "{apiVersion: v1, kind: A, metadata: {name: n, namespace: x}}",
-            Ok("A/x/n"),
-        );
-        check(
-            "{apiVersion: v1, kind: A, metadata: {name: n.m}}",
-            Ok("A/default/n.m"),
-        );
+        check("{apiVersion: v1, kind: A, metadata: {name: n}}", Ok("A/default/n"));
+        check("{apiVersion: v1, kind: A, metadata: {name: n, namespace: x}}", Ok("A/x/n"));
+        check("{apiVersion: v1, kind: A, metadata: {name: n.m}}", Ok("A/default/n.m"));
         check("{apiVersion: v1, kind: A}", Err("E-OBJECT metadata.name"));
         check("{kind: A, metadata: {name: n}}", Err("E-OBJECT apiVersion"));
-        check(
-            "{apiVersion: v1, metadata: {name: n}}",
-            Err("E-OBJECT kind"),
-        );
+        check("{apiVersion: v1, metadata: {name: n}}", Err("E-OBJECT kind"));
         check("just text", Err("E-OBJECT apiVersion"));
         check("[1]", Err("E-OBJECT apiVersion"));
-        check(
-            "{apiVersion: v1, kind: A, metadata: 3}",
-            Err("E-OBJECT metadata"),
-        );
-        check(
-            "{apiVersion: v1, kind: A, metadata: {name: N}}",
-            Err("E-OBJECT metadata.name"),
-        );
+        check("{apiVersion: v1, kind: A, metadata: 3}", Err("E-OBJECT metadata"));
+        check("{apiVersion: v1, kind: A, metadata: {name: N}}", Err("E-OBJECT metadata.name"));
         check(
             "{apiVersion: v1, kind: A, metadata: {name: n, namespace: a/b}}",
             Err("E-OBJECT metadata.namespace"),

@@ -3,6 +3,7 @@
 pub mod cidr;
 pub mod document;
 pub mod export_to;
+pub mod file;
 pub mod governed;
 pub mod host;
 pub mod load;
@@ -36,9 +37,7 @@ impl Registry {
                 Content::Governed(governed) => registry.governed.push(governed),
             }
         }
-        registry
-            .entries
-            .sort_by(|a, b| (a.created, &a.object).cmp(&(b.created, &b.object)));
+        registry.entries.sort_by(|a, b| (a.created, &a.object).cmp(&(b.created, &b.object)));
         registry.governed.sort_by(|a, b| a.object.cmp(&b.object));
         registry
     }

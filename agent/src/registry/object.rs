@@ -30,9 +30,7 @@ pub enum Content {
 impl Read {
     /// Whether the object breaks a rule, so that it is ignored whole.
     pub fn is_invalid(&self) -> bool {
-        self.reports
-            .iter()
-            .any(|report| report.severity == Severity::Error)
+        self.reports.iter().any(|report| report.severity == Severity::Error)
     }
 }
 
@@ -55,22 +53,14 @@ const UNREAD: [(&str, &[&str]); 8] = [
     ),
     (
         "networking.gloo.solo.io",
-        &[
-            "ExternalService",
-            "ExternalEndpoint",
-            "VirtualGateway",
-            "RouteTable",
-        ],
+        &["ExternalService", "ExternalEndpoint", "VirtualGateway", "RouteTable"],
     ),
     ("admin.gloo.solo.io", &["Workspace", "WorkspaceSettings"]),
     ("istio.alibabacloud.com", &["ASMEgressTrafficPolicy"]),
     ("", &["Service", "Endpoints", "Namespace"]),
     ("discovery.k8s.io", &["EndpointSlice"]),
     ("policy.linkerd.io", &["EgressNetwork"]),
-    (
-        "policy.networking.k8s.io",
-        &["AdminNetworkPolicy", "ClusterNetworkPolicy"],
-    ),
+    ("policy.networking.k8s.io", &["AdminNetworkPolicy", "ClusterNetworkPolicy"]),
 ];
 
 /// Looks at one document.
@@ -78,11 +68,7 @@ pub fn read(document: &Value) -> Read {
     let meta = match Meta::read(document) {
         Ok(meta) => meta,
         Err(report) => {
-            return Read {
-                object: report.object.clone(),
-                content: None,
-                reports: vec![*report],
-            };
+            return Read { object: report.object.clone(), content: None, reports: vec![*report] };
         }
     };
     if meta.object.kind == "ServiceEntry" {
@@ -98,16 +84,10 @@ pub fn read(document: &Value) -> Read {
         } else {
             "it opens nothing"
         };
-        let message = format!(
-            "this version does not read {} yet: {effect}",
-            meta.object.kind
-        );
+        let message = format!("this version does not read {} yet: {effect}", meta.object.kind);
         Report::new(Code::Kind, &meta.object, "kind", message)
     } else {
-        let message = format!(
-            "{} {} declares no destinations",
-            meta.api_version, meta.object.kind
-        );
+        let message = format!("{} {} declares no destinations", meta.api_version, meta.object.kind);
         Report::new(Code::KindForeign, &meta.object, "kind", message)
     };
     Read {
@@ -119,27 +99,17 @@ pub fn read(document: &Value) -> Read {
 
 fn service_entry(meta: &Meta, document: &Value) -> Read {
     if meta.group() != ISTIO || !ISTIO_VERSIONS.contains(&meta.version()) {
-        let message = format!(
-            "`{}` is not {ISTIO}/v1, /v1beta1 or /v1alpha3",
-            meta.api_version
-        );
+        let message = format!("`{}` is not {ISTIO}/v1, /v1beta1 or /v1alpha3", meta.api_version);
         return Read {
             object: meta.object.clone(),
             content: None,
-            reports: vec![Report::new(
-                Code::ApiVersion,
-                &meta.object,
-                "apiVersion",
-                message,
-            )],
+            reports: vec![Report::new(Code::ApiVersion, &meta.object, "apiVersion", message)],
         };
     }
     let checked = ServiceEntry::check(meta, document);
     Read {
         object: meta.object.clone(),
-        content: checked
-            .entry
-            .map(|entry| Content::ServiceEntry(Arc::new(entry))),
+        content: checked.entry.map(|entry| Content::ServiceEntry(Arc::new(entry))),
         reports: checked.reports,
     }
 }
@@ -165,43 +135,15 @@ mod tests {
             )
         };
         for version in ["v1", "v1beta1", "v1alpha3"] {
-            check(
-                &object(&format!("networking.istio.io/{version}"), "ServiceEntry"),
-                None,
-                true,
-            );
+            check(&object(&format!("networking.istio.io/{version}"), "ServiceEntry"), None, true);
         }
-        check(
-            &object("networking.istio.io/v2", "ServiceEntry"),
-            Some("E-API-VERSION"),
-            false,
-        );
-        check(
-            &object("network.istio.io/v1", "ServiceEntry"),
-            Some("E-API-VERSION"),
-            false,
-        );
-        check(
-            &object("networking.istio.io/v1", "VirtualService"),
-            Some("U-KIND"),
-            false,
-        );
-        check(
-            &object("networking.istio.io/v1", "Gateway"),
-            Some("U-KIND"),
-            false,
-        );
-        check(
-            &object("networking.gloo.solo.io/v2", "ExternalService"),
-            Some("U-KIND"),
-            false,
-        );
+        check(&object("networking.istio.io/v2", "ServiceEntry"), Some("E-API-VERSION"), false);
+        check(&object("network.istio.io/v1", "ServiceEntry"), Some("E-API-VERSION"), false);
+        check(&object("networking.istio.io/v1", "VirtualService"), Some("U-KIND"), false);
+        check(&object("networking.istio.io/v1", "Gateway"), Some("U-KIND"), false);
+        check(&object("networking.gloo.solo.io/v2", "ExternalService"), Some("U-KIND"), false);
         check(&object("v1", "Service"), Some("U-KIND"), false);
-        check(
-            &object("apps/v1", "Deployment"),
-            Some("I-KIND-FOREIGN"),
-            false,
-        );
+        check(&object("apps/v1", "Deployment"), Some("I-KIND-FOREIGN"), false);
         check("{kind: ServiceEntry}", Some("E-OBJECT"), false);
         check("text", Some("E-OBJECT"), false);
     }

@@ -201,11 +201,8 @@ mod tests {
 
     #[test]
     fn reports_have_the_promised_shape() {
-        let object = ObjectRef {
-            kind: "ServiceEntry".into(),
-            namespace: "shop".into(),
-            name: "api".into(),
-        };
+        let object =
+            ObjectRef { kind: "ServiceEntry".into(), namespace: "shop".into(), name: "api".into() };
         let report = Report::new(Code::HostsEmpty, &object, "spec.hosts", "no host");
         assert_eq!(
             serde_json::to_string(&report).expect("plain data"),
@@ -225,9 +222,7 @@ mod tests {
             };
             assert!(code.as_str().starts_with(letter), "{code}");
             assert!(
-                Code::ALL[index + 1..]
-                    .iter()
-                    .all(|other| other.as_str() != code.as_str()),
+                Code::ALL[index + 1..].iter().all(|other| other.as_str() != code.as_str()),
                 "{code}"
             );
         }

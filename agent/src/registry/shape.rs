@@ -18,10 +18,7 @@ pub fn read_spec<T: for<'de> Deserialize<'de>>(
     document: &Value,
 ) -> Result<(T, Vec<Report>), Box<Report>> {
     let empty = Value::Mapping(Mapping::new());
-    let spec = document
-        .get("spec")
-        .filter(|spec| !spec.is_null())
-        .unwrap_or(&empty);
+    let spec = document.get("spec").filter(|spec| !spec.is_null()).unwrap_or(&empty);
     let mut warnings = Vec::new();
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(spec, &mut track);

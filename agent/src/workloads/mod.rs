@@ -1,4 +1,7 @@
-//! Who is enforced: values only. Where workloads come from is the business of their sources.
+//! Who is enforced: values. Where workloads come from is the business of their sources, and
+//! where they are on this node that of [`place`].
+
+pub mod place;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 

@@ -60,29 +60,12 @@ pub fn compile(input: &Input<'_>, ids: &mut Ids) -> Compiled {
     let mut admitted = names::admit(&policies, input.config, &mut reports);
     let numbers = names::number(&mut admitted, ids, &mut reports);
     names::write(&numbers, &input.config.dns.internal_domains, &mut image);
-    let closed = rules::close(
-        &admitted,
-        &numbers,
-        &input.config.cluster_cidrs,
-        ids,
-        &mut reports,
-    );
+    let closed = rules::close(&admitted, &numbers, &input.config.cluster_cidrs, ids, &mut reports);
     rules::write(&closed, &numbers, ids, &mut image, &mut directory);
     write_config(input.config, ids, &mut image);
-    places::write(
-        input,
-        &numbered,
-        &policies,
-        &mut image,
-        &mut directory,
-        &mut reports,
-    );
+    places::write(input, &numbered, &policies, &mut image, &mut directory, &mut reports);
 
-    Compiled {
-        image,
-        reports: reports.into_iter().collect(),
-        directory,
-    }
+    Compiled { image, reports: reports.into_iter().collect(), directory }
 }
 
 /// One line a workload of the input: its number and the policy it had.
@@ -124,11 +107,7 @@ fn groups(input: &Input<'_>, numbered: &[Numbered], reports: &mut BTreeSet<Repor
         let view = sources.view(namespace, reports);
         let position = groups.iter().position(|group| group.view == view);
         let position = position.unwrap_or_else(|| {
-            groups.push(Group {
-                view,
-                members: Vec::new(),
-                had: BTreeSet::new(),
-            });
+            groups.push(Group { view, members: Vec::new(), had: BTreeSet::new() });
             groups.len() - 1
         });
         let Some(group) = groups.get_mut(position) else {
@@ -148,9 +127,7 @@ fn groups(input: &Input<'_>, numbered: &[Numbered], reports: &mut BTreeSet<Repor
 /// What depends on the configuration alone.
 fn write_config(config: &Config, ids: &mut Ids, image: &mut Image) {
     for resolver in &config.dns.resolvers {
-        image
-            .resolvers
-            .insert(ResolverKey::new(resolver.ip().into(), resolver.port()));
+        image.resolvers.insert(ResolverKey::new(resolver.ip().into(), resolver.port()));
     }
     for net in &config.cluster_cidrs {
         let prefix = Prefix {
@@ -164,19 +141,12 @@ fn write_config(config: &Config, ids: &mut Ids, image: &mut Image) {
     let seconds = |span: std::time::Duration| u32::try_from(span.as_secs()).unwrap_or(u32::MAX);
     image.settings = Some(Settings {
         generation: 0,
-        flags: flag(
-            config.scope == Scope::External,
-            setting_flag::SCOPE_EXTERNAL,
-        ) | flag(
-            config.denied == Denied::ConnectionRefused,
-            setting_flag::DENY_REFUSED,
-        ) | flag(
-            config.dns.denied == DnsDenied::Refused,
-            setting_flag::DNS_REFUSED,
-        ),
+        flags: flag(config.scope == Scope::External, setting_flag::SCOPE_EXTERNAL)
+            | flag(config.denied == Denied::ConnectionRefused, setting_flag::DENY_REFUSED)
+            | flag(config.dns.denied == DnsDenied::Refused, setting_flag::DNS_REFUSED),
         grace_seconds: seconds(config.dns.grace),
         minimum_ttl_seconds: seconds(config.dns.minimum_ttl),
-        deepest_wildcard_labels: names::deepest_wildcard(image),
+        longest_wildcard_bytes: names::longest_wildcard(image),
         cgroup_depths: [0; _],
         reserved: 0,
     });

@@ -39,10 +39,7 @@ pub(super) fn admit<'a>(
     config: &Config,
     reports: &mut BTreeSet<Report>,
 ) -> Admitted<'a> {
-    let mut admitted = Admitted {
-        groups: BTreeMap::new(),
-        patterns: BTreeSet::new(),
-    };
+    let mut admitted = Admitted { groups: BTreeMap::new(), patterns: BTreeSet::new() };
     let is_short = |host: &HostPattern| host.wire().len() <= NAME_SHORT_BYTES;
     let internal = config.dns.internal_domains.iter().map(HostPattern::apex);
     let (short, long): (BTreeSet<_>, BTreeSet<_>) = internal.partition(is_short);
@@ -93,10 +90,7 @@ pub(super) fn number(
         });
     }
     let retired = ids.retired_patterns(&admitted.patterns);
-    Numbers {
-        current,
-        retired: retired.into_iter().collect(),
-    }
+    Numbers { current, retired: retired.into_iter().collect() }
 }
 
 /// Fills the name tables.
@@ -120,14 +114,11 @@ pub(super) fn write(numbers: &Numbers, internal_domains: &[HostPattern], image: 
 }
 
 fn entry<'a>(image: &'a mut Image, pattern: &HostPattern) -> &'a mut NameValue {
-    image
-        .names
-        .entry(WireName(pattern.wire()))
-        .or_insert(NameValue {
-            exact: SubjectId::NONE,
-            wildcard: SubjectId::NONE,
-            flags: 0,
-        })
+    image.names.entry(WireName(pattern.wire())).or_insert(NameValue {
+        exact: SubjectId::NONE,
+        wildcard: SubjectId::NONE,
+        flags: 0,
+    })
 }
 
 /// Marks a name in or below `internalDomains`. The kernel stops at the longest entry that says
@@ -148,15 +139,12 @@ fn mark_internal(apex: &HostPattern, numbers: &Numbers, image: &mut Image) {
     }
 }
 
-/// Labels of the longest name that says anything about names below it.
-pub(super) fn deepest_wildcard(image: &Image) -> u32 {
+/// Wire length of the longest name that says anything about names below it, in bytes.
+pub(super) fn longest_wildcard(image: &Image) -> u32 {
     let names = image.names.iter();
     let suffixes = names.filter(|(_, value)| {
         value.wildcard.is_some() || value.flags & name_flag::INTERNAL_BELOW != 0
     });
-    suffixes
-        .filter_map(|(name, _)| HostPattern::from_wire(name.as_bytes(), false))
-        .map(|name| u32::from(name.labels()))
-        .max()
-        .unwrap_or(0)
+    let lengths = suffixes.filter_map(|(name, _)| u32::try_from(name.as_bytes().len()).ok());
+    lengths.max().unwrap_or(0)
 }

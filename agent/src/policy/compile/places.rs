@@ -42,11 +42,7 @@ pub(super) fn write(
         };
         directory.workloads.insert(
             number.id,
-            Known {
-                key: key.clone(),
-                labels: placed.workload.labels.clone(),
-                policy,
-            },
+            Known { key: key.clone(), labels: placed.workload.labels.clone(), policy },
         );
         let value = WorkloadValue {
             id: number.id,
@@ -55,11 +51,7 @@ pub(super) fn write(
                 Mode::RegistryOnly => mode::REGISTRY_ONLY,
                 Mode::AllowAny => mode::ALLOW_ANY,
             },
-            flags: if placed.workload.is_exempt {
-                workload_flag::EXEMPT
-            } else {
-                0
-            },
+            flags: if placed.workload.is_exempt { workload_flag::EXEMPT } else { 0 },
             ..place(placed, reports)
         };
         if let Some(cgroup) = placed.cgroup_id {
@@ -108,10 +100,7 @@ fn bound<K: Ord + Copy>(table: &mut BTreeMap<K, WorkloadValue>, reports: &mut BT
         count += 1;
     }
     if count > 0 {
-        let key = WorkloadKey {
-            namespace: String::new(),
-            name: "*".to_owned(),
-        };
+        let key = WorkloadKey { namespace: String::new(), name: "*".to_owned() };
         let message = format!(
             "{count} workloads too many for the kernel table ({WORKLOADS_ENTRIES}): all their flows are denied"
         );

@@ -57,11 +57,8 @@ pub(super) fn close<'a>(
         .chain(other_nets.iter().copied())
         .chain([IpNet::V4(Ipv4Net::default())])
         .collect();
-    let retired: BTreeSet<IpNet> = ids
-        .retired_prefixes(&nets)
-        .into_iter()
-        .map(|(net, _)| net)
-        .collect();
+    let retired: BTreeSet<IpNet> =
+        ids.retired_prefixes(&nets).into_iter().map(|(net, _)| net).collect();
     let mut closed: BTreeMap<PolicyId, Closed<'a>> = BTreeMap::new();
     for (policy, group) in &admitted.groups {
         let view = Closed {
@@ -128,9 +125,7 @@ fn write_ports(
         let key = RuleKey::new(policy, subject, port, protocol);
         image.rules.insert(key, value);
         // The subject is open if any of its ports is.
-        mark = mark
-            .filter(|mark| mark.action == action::ALLOW)
-            .or(Some(value));
+        mark = mark.filter(|mark| mark.action == action::ALLOW).or(Some(value));
         grants.push(Grant {
             port,
             protocol,
@@ -152,20 +147,11 @@ fn rule(granted: &Granted) -> RuleValue {
 }
 
 fn denial(reason: Reason) -> RuleValue {
-    RuleValue {
-        action: action::DENY,
-        reason: reason as u8,
-        reserved: [0; 2],
-        target: 0,
-    }
+    RuleValue { action: action::DENY, reason: reason as u8, reserved: [0; 2], target: 0 }
 }
 
 fn prefix(policy: PolicyId, net: IpNet) -> Prefix {
-    Prefix {
-        policy,
-        address: net.addr().into(),
-        bits: cidr::bits(net),
-    }
+    Prefix { policy, address: net.addr().into(), bits: cidr::bits(net) }
 }
 
 /// A short IPv6 prefix such as `::/0` holds the 16-byte form of every IPv4 address. A prefix
@@ -175,18 +161,11 @@ fn keep_ipv4_out(policy: PolicyId, view: &Closed<'_>, ids: &mut Ids, image: &mut
     if view.group.view.prefixes.keys().any(swallows) {
         let all = IpNet::V4(Ipv4Net::default());
         let hole = prefix(policy, all);
-        image
-            .prefixes
-            .entry(hole)
-            .or_insert_with(|| ids.prefix(all));
+        image.prefixes.entry(hole).or_insert_with(|| ids.prefix(all));
     }
 }
 
 /// A single address is written without its length.
 fn text(net: IpNet) -> String {
-    if net.prefix_len() == net.max_prefix_len() {
-        net.addr().to_string()
-    } else {
-        net.to_string()
-    }
+    if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
 }

@@ -47,10 +47,7 @@ pub fn diff(installed: &Image, desired: &Image) -> Vec<MapOp> {
 }
 
 fn diff_within(installed: &Image, desired: &Image, rules: usize) -> Vec<MapOp> {
-    let extra = installed
-        .rules
-        .keys()
-        .filter(|key| !desired.rules.contains_key(*key));
+    let extra = installed.rules.keys().filter(|key| !desired.rules.contains_key(*key));
     let fits = desired.rules.len() + extra.count() <= rules;
     let mut way = Way::new(installed, desired);
 
@@ -93,10 +90,7 @@ impl PolicyUse {
     fn new(installed: &Image, desired: &Image) -> Self {
         let of = |image: &Image| -> BTreeSet<PolicyId> {
             let by_cgroup = image.by_cgroup.values();
-            by_cgroup
-                .chain(image.by_ifindex.values())
-                .map(|workload| workload.policy)
-                .collect()
+            by_cgroup.chain(image.by_ifindex.values()).map(|workload| workload.policy).collect()
         };
         let (before, after) = (of(installed), of(desired));
         Self {
@@ -157,9 +151,9 @@ fn open_top(way: &mut Way<'_>) {
         let before = from.settings.unwrap_or(settings);
         way.set_settings(Settings {
             flags: settings.flags | (before.flags & setting_flag::SCOPE_EXTERNAL),
-            deepest_wildcard_labels: settings
-                .deepest_wildcard_labels
-                .max(before.deepest_wildcard_labels),
+            longest_wildcard_bytes: settings
+                .longest_wildcard_bytes
+                .max(before.longest_wildcard_bytes),
             ..settings
         });
     }

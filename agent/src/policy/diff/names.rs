@@ -72,11 +72,8 @@ impl RuleChanges {
 
     /// Removes what is not desired, and installed redirects after everything else.
     pub(super) fn remove(&self, way: &mut Way<'_>) {
-        let (redirecting, direct): (Vec<&Change>, Vec<&Change>) = self
-            .0
-            .iter()
-            .rev()
-            .partition(|change| redirects(change.installed));
+        let (redirecting, direct): (Vec<&Change>, Vec<&Change>) =
+            self.0.iter().rev().partition(|change| redirects(change.installed));
         for change in direct.into_iter().chain(redirecting) {
             match change.desired {
                 Some(rule) => way.set_rule(change.key, rule),
@@ -91,11 +88,7 @@ impl RuleChanges {
 /// is internal on either side is internal on the way.
 pub(super) fn add(way: &mut Way<'_>, policies: &BTreeSet<PolicyId>, keep_all: bool) {
     let (from, to) = (way.from, way.to);
-    let nothing = NameValue {
-        exact: SubjectId::NONE,
-        wildcard: SubjectId::NONE,
-        flags: 0,
-    };
+    let nothing = NameValue { exact: SubjectId::NONE, wildcard: SubjectId::NONE, flags: 0 };
     for name in changed(way).into_iter().rev() {
         let installed = from.names.get(name).copied().unwrap_or(nothing);
         let desired = to.names.get(name).copied().unwrap_or(nothing);
@@ -131,10 +124,8 @@ pub(super) fn settle(way: &mut Way<'_>) {
 fn changed<'a>(way: &Way<'a>) -> Vec<&'a WireName> {
     let (from, to) = (way.from, way.to);
     let keys: BTreeSet<&WireName> = from.names.keys().chain(to.names.keys()).collect();
-    let mut changed: Vec<&WireName> = keys
-        .into_iter()
-        .filter(|name| from.names.get(name) != to.names.get(name))
-        .collect();
+    let mut changed: Vec<&WireName> =
+        keys.into_iter().filter(|name| from.names.get(name) != to.names.get(name)).collect();
     changed.sort_by_key(|name| labels(name));
     changed
 }
@@ -175,20 +166,13 @@ struct Found {
 
 impl Found {
     fn or_internal(self, other: Self) -> Self {
-        Self {
-            is_internal: self.is_internal || other.is_internal,
-            ..self
-        }
+        Self { is_internal: self.is_internal || other.is_internal, ..self }
     }
 
     /// What the slot holds on the way: what is installed, else what is desired. If neither is
     /// there but the name is internal, the kernel looks no further, so it must be said here.
     fn kept(self, installed: SubjectId, desired: SubjectId) -> SubjectId {
-        let inherited = if self.is_internal {
-            self.subject
-        } else {
-            SubjectId::NONE
-        };
+        let inherited = if self.is_internal { self.subject } else { SubjectId::NONE };
         let candidates = [installed, desired, inherited];
         let mut candidates = candidates.into_iter();
         candidates.find(|it| it.is_some()).unwrap_or_default()
@@ -201,10 +185,8 @@ fn found(names: &BTreeMap<WireName, NameValue>, name: &WireName, below: bool) ->
     let mut suffix = Some(name.as_bytes());
     if !below {
         if let Some(value) = value(name.as_bytes()) {
-            let found = Found {
-                subject: value.exact,
-                is_internal: value.flags & name_flag::INTERNAL != 0,
-            };
+            let found =
+                Found { subject: value.exact, is_internal: value.flags & name_flag::INTERNAL != 0 };
             if found.subject.is_some() || found.is_internal {
                 return found;
             }

@@ -89,11 +89,7 @@ struct Level<'a> {
 impl<'a> Level<'a> {
     fn new(image: &'a Image, policy: PolicyId) -> Self {
         let prefixes = image.prefixes.range(prefixes_of(policy));
-        Self {
-            image,
-            policy,
-            lengths: prefixes.map(|(prefix, _)| prefix.bits).collect(),
-        }
+        Self { image, policy, lengths: prefixes.map(|(prefix, _)| prefix.bits).collect() }
     }
 
     fn prefixes(&self) -> impl Iterator<Item = (Prefix, SubjectId)> + use<'a> {
@@ -105,19 +101,14 @@ impl<'a> Level<'a> {
     fn rules(&self, prefix: Prefix) -> Rules {
         let mut around = self.lengths.range(..=prefix.bits).rev();
         let subject = around.find_map(|bits| {
-            let around = Prefix {
-                policy: self.policy,
-                address: mask(prefix.address, *bits),
-                bits: *bits,
-            };
+            let around =
+                Prefix { policy: self.policy, address: mask(prefix.address, *bits), bits: *bits };
             self.image.prefixes.get(&around)
         });
         let Some(subject) = subject else {
             return Rules::new();
         };
         let rules = self.image.rules.range(rules_at(self.policy, *subject));
-        rules
-            .map(|(key, rule)| ((key.port, key.protocol), *rule))
-            .collect()
+        rules.map(|(key, rule)| ((key.port, key.protocol), *rule)).collect()
     }
 }

@@ -21,16 +21,9 @@ use crate::policy::{
 /// The tables of a world. Entries whose number is in `redirected` redirect what they allow by
 /// name, which the compiler does not make yet.
 fn image(world: &World, ids: &mut Ids, redirected: u16) -> Image {
-    let input = Input {
-        registry: &world.registry,
-        config: &world.config,
-        workloads: &world.workloads,
-    };
-    let Compiled {
-        mut image,
-        directory,
-        ..
-    } = compile(&input, ids);
+    let input =
+        Input { registry: &world.registry, config: &world.config, workloads: &world.workloads };
+    let Compiled { mut image, directory, .. } = compile(&input, ids);
     let mut marks: BTreeMap<(PolicyId, SubjectId), RuleValue> = BTreeMap::new();
     for (key, value) in &mut image.rules {
         let grant = directory.grant(key.policy, key.subject, key.port, key.protocol);
@@ -114,11 +107,7 @@ fn walk(
             for patterns in [Some(told(from)), told_now].into_iter().flatten() {
                 let got = judge(&now, attempt, &patterns);
                 // The desired tables answer to what was told before, and to what they tell.
-                let ends = [
-                    a,
-                    judge(to, attempt, &patterns),
-                    judge(to, attempt, &told(to)),
-                ];
+                let ends = [a, judge(to, attempt, &patterns), judge(to, attempt, &told(to))];
                 prop_assert!(
                     check(&ends, got),
                     "after step {step}: {attempt:?} told {patterns:?}\nends {ends:?}\ngot {got:?}\n{operations:#?}",
@@ -146,7 +135,7 @@ proptest! {
         to in world(),
         restart in any::<bool>(),
         redirected in prop_oneof![Just((0, 0)), any::<(u16, u16)>()],
-        attempts in vec(attempt(), 24),
+        attempts in vec(attempt(), 12),
     ) {
         let (from, to) = images(&before, &from, &to, restart, redirected);
         let operations = diff(&from, &to);
@@ -159,7 +148,7 @@ proptest! {
         before in world(),
         from in world(),
         to in world(),
-        attempts in vec(attempt(), 24),
+        attempts in vec(attempt(), 12),
     ) {
         let (from, to) = images(&before, &from, &to, false, (0, 0));
         let operations = diff_within(&from, &to, 0);

@@ -20,12 +20,7 @@ pub(super) struct Way<'a> {
 
 impl<'a> Way<'a> {
     pub(super) fn new(from: &'a Image, to: &'a Image) -> Self {
-        Self {
-            from,
-            to,
-            now: from.clone(),
-            operations: Vec::new(),
-        }
+        Self { from, to, now: from.clone(), operations: Vec::new() }
     }
 
     pub(super) fn finish(self) -> Vec<MapOp> {
@@ -80,10 +75,7 @@ impl<'a> Way<'a> {
     /// Keeps the generation, which is not ours.
     pub(super) fn set_settings(&mut self, settings: Settings) {
         let generation = self.now.settings.map_or(0, |now| now.generation);
-        let settings = Settings {
-            generation,
-            ..settings
-        };
+        let settings = Settings { generation, ..settings };
         if self.now.settings != Some(settings) {
             self.push(MapOp::SetSettings(settings));
         }
@@ -104,11 +96,7 @@ impl<'a> Way<'a> {
         let is_changed = |policy: &PolicyId| {
             let rules = rules_of(*policy);
             let prefixes = prefixes_of(*policy);
-            let same_rules = self
-                .now
-                .rules
-                .range(rules.clone())
-                .eq(self.to.rules.range(rules));
+            let same_rules = self.now.rules.range(rules.clone()).eq(self.to.rules.range(rules));
             let now = self.now.prefixes.range(prefixes.clone());
             !same_rules || !now.eq(self.to.prefixes.range(prefixes))
         };
@@ -158,10 +146,6 @@ fn rules_between(policy: PolicyId, first: SubjectId, last: SubjectId) -> RangeIn
 
 /// All prefixes of a policy.
 pub(super) fn prefixes_of(policy: PolicyId) -> RangeInclusive<Prefix> {
-    let prefix = |octet: u8| Prefix {
-        policy,
-        address: Address::from_v6([octet; 16]),
-        bits: octet,
-    };
+    let prefix = |octet: u8| Prefix { policy, address: Address::from_v6([octet; 16]), bits: octet };
     prefix(0)..=prefix(u8::MAX)
 }

@@ -57,9 +57,7 @@ pub(super) fn remove_gone(way: &mut Way<'_>) {
 
 /// Moves those that change their policy.
 pub(super) fn switch(way: &mut Way<'_>) {
-    set_where(way, |before, after| {
-        before.is_some_and(|before| before.policy != after.policy)
-    });
+    set_where(way, |before, after| before.is_some_and(|before| before.policy != after.policy));
 }
 
 /// Changes those that stay who and where they are: their mode is the last word on a flow, so it

@@ -42,10 +42,7 @@ pub enum LoadError {
     #[error("read {path}: it is not UTF-8 text")]
     NotText { path: PathBuf },
     #[error("parse {path}: {source}")]
-    Unparsable {
-        path: PathBuf,
-        source: InvalidDocument,
-    },
+    Unparsable { path: PathBuf, source: InvalidDocument },
 }
 
 impl LoadError {
@@ -93,9 +90,8 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in folder.read_dir()? {
         let path = entry?.path();
-        let is_hidden = path
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let is_hidden =
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         // Through links, because a mounted ConfigMap consists of them. A link that leads nowhere is
         // tried as well, so that it is an error and not an empty file.
         let is_other = path.metadata().is_ok_and(|it| !it.is_file());
@@ -120,10 +116,7 @@ fn keep_below(path: &Path, source: io::Error, previous: Option<&Loaded>, loaded:
             loaded.files.insert(file.clone(), Arc::clone(reads));
         }
     }
-    loaded.errors.push(LoadError::Unreadable {
-        path: path.to_owned(),
-        source,
-    });
+    loaded.errors.push(LoadError::Unreadable { path: path.to_owned(), source });
 }
 
 fn load_file(path: &Path, previous: Option<&Loaded>, loaded: &mut Loaded) {
@@ -141,31 +134,21 @@ fn load_file(path: &Path, previous: Option<&Loaded>, loaded: &mut Loaded) {
 }
 
 fn read_file(path: &Path) -> Result<Vec<Read>, LoadError> {
-    let unreadable = |source| LoadError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     // One byte more than allowed, so that a file which grows meanwhile is noticed too.
     File::open(path)
         .and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes))
         .map_err(unreadable)?;
     if bytes.len() as u64 > FILE_BYTES {
-        return Err(LoadError::TooLarge {
-            path: path.to_owned(),
-        });
+        return Err(LoadError::TooLarge { path: path.to_owned() });
     }
-    let text = String::from_utf8(bytes).map_err(|_| LoadError::NotText {
-        path: path.to_owned(),
-    })?;
-    let is_json = path
-        .extension()
-        .is_some_and(|extension| extension == "json");
+    let text =
+        String::from_utf8(bytes).map_err(|_| LoadError::NotText { path: path.to_owned() })?;
+    let is_json = path.extension().is_some_and(|extension| extension == "json");
     let format = if is_json { Format::Json } else { Format::Yaml };
-    let documents = document::parse(&text, format).map_err(|source| LoadError::Unparsable {
-        path: path.to_owned(),
-        source,
-    })?;
+    let documents = document::parse(&text, format)
+        .map_err(|source| LoadError::Unparsable { path: path.to_owned(), source })?;
     Ok(documents.iter().map(object::read).collect())
 }
 

@@ -42,9 +42,8 @@ fn entry(name: &str, host: &str) -> String {
 
 fn hosts(loaded: &Loaded) -> Vec<String> {
     let entries = loaded.registry.entries().iter();
-    let mut hosts: Vec<String> = entries
-        .flat_map(|entry| entry.hosts.iter().map(ToString::to_string))
-        .collect();
+    let mut hosts: Vec<String> =
+        entries.flat_map(|entry| entry.hosts.iter().map(ToString::to_string)).collect();
     hosts.sort();
     hosts
 }
@@ -59,11 +58,7 @@ fn folders_are_read_by_suffix_and_order() {
     folder.write("b.yaml", &entry("x", "second.example"));
     folder.write(
         "a.yml",
-        &format!(
-            "{}---\n{}",
-            entry("x", "first.example"),
-            entry("y", "y.example")
-        ),
+        &format!("{}---\n{}", entry("x", "first.example"), entry("y", "y.example")),
     );
     folder.write("c.json", "{\"kind\": \"List\", \"items\": []}");
     folder.write(".hidden.yaml", "not: [yaml");
@@ -96,15 +91,9 @@ fn half_a_file_changes_nothing() {
     let second = folder.load(Some(&first));
     assert_eq!(hosts(&second), ["a.example", "c.example"]);
     let error = second.errors[0].to_string();
-    assert!(
-        error.contains("a.yaml") && error.contains("line 2"),
-        "{error}"
-    );
+    assert!(error.contains("a.yaml") && error.contains("line 2"), "{error}");
     // And again, with nothing new to go by.
-    assert_eq!(
-        hosts(&folder.load(Some(&second))),
-        ["a.example", "c.example"]
-    );
+    assert_eq!(hosts(&folder.load(Some(&second))), ["a.example", "c.example"]);
     folder.write("a.yaml", &entry("x", "changed.example"));
     let last = folder.load(Some(&second));
     assert_eq!(hosts(&last), ["c.example", "changed.example"]);
@@ -119,10 +108,7 @@ fn an_object_that_becomes_invalid_stays_as_it_was() {
     folder.write("a.yaml", &entry("x", "'*'"));
     let second = folder.load(Some(&first));
     assert_eq!(hosts(&second), ["a.example"]);
-    assert_eq!(
-        codes(&second),
-        ["E-HOST-FULL-WILDCARD", "W-KEPT-LAST-VALID"]
-    );
+    assert_eq!(codes(&second), ["E-HOST-FULL-WILDCARD", "W-KEPT-LAST-VALID"]);
     let third = folder.load(Some(&second));
     assert_eq!(hosts(&third), ["a.example"]);
     assert!(folder.load(None).registry.entries().is_empty());
@@ -150,20 +136,9 @@ fn files_have_bounds() {
     let folder = Folder::new("bounds");
     folder.write("large.yaml", &"# \n".repeat(2 << 20));
     fs::write(folder.0.join("text.yaml"), [0xff, 0xfe]).expect("write");
-    let errors: Vec<String> = folder
-        .load(None)
-        .errors
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    assert!(
-        errors[0].contains("large.yaml") && errors[0].contains("larger"),
-        "{errors:?}"
-    );
-    assert!(
-        errors[1].contains("text.yaml") && errors[1].contains("UTF-8"),
-        "{errors:?}"
-    );
+    let errors: Vec<String> = folder.load(None).errors.iter().map(ToString::to_string).collect();
+    assert!(errors[0].contains("large.yaml") && errors[0].contains("larger"), "{errors:?}");
+    assert!(errors[1].contains("text.yaml") && errors[1].contains("UTF-8"), "{errors:?}");
 }
 
 #[test]

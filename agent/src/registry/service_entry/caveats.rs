@@ -15,19 +15,12 @@ pub(super) fn caveats(
     found: &mut Findings<'_>,
 ) {
     if entry.ports.is_empty() {
-        found.add(
-            Code::NoPorts,
-            "spec.ports",
-            "an entry without ports is valid and opens nothing",
-        );
+        found.add(Code::NoPorts, "spec.ports", "an entry without ports is valid and opens nothing");
     }
     let may_allocate = entry.resolution != Resolution::None
         && meta.labels.get(label::AUTO_ALLOCATE).map(String::as_str) != Some("false")
         && entry.hosts.iter().all(|host| !host.is_wildcard());
-    let has_range = entry
-        .addresses
-        .iter()
-        .any(|net| net.prefix_len() < net.max_prefix_len());
+    let has_range = entry.addresses.iter().any(|net| net.prefix_len() < net.max_prefix_len());
     for port in &entry.ports {
         let class = port.protocol.class();
         if class == Class::Tcp && entry.addresses.is_empty() && !may_allocate {

@@ -35,14 +35,11 @@ pub(super) struct Findings<'a> {
 
 impl Findings<'_> {
     pub(super) fn add(&mut self, code: Code, path: impl Into<String>, message: impl Into<String>) {
-        self.reports
-            .push(Report::new(code, self.object, path, message));
+        self.reports.push(Report::new(code, self.object, path, message));
     }
 
     fn refuse(&self) -> bool {
-        self.reports
-            .iter()
-            .any(|report| report.severity == Severity::Error)
+        self.reports.iter().any(|report| report.severity == Severity::Error)
     }
 
     fn bound(&mut self, path: &str, length: usize, most: usize) {
@@ -54,10 +51,7 @@ impl Findings<'_> {
 }
 
 pub(super) fn check(meta: &Meta, spec: &raw::Spec) -> Checked {
-    let mut found = Findings {
-        object: &meta.object,
-        reports: Vec::new(),
-    };
+    let mut found = Findings { object: &meta.object, reports: Vec::new() };
     found.bound("spec.hosts", spec.hosts.len(), HOSTS);
     found.bound("spec.addresses", spec.addresses.len(), ADDRESSES);
     found.bound("spec.ports", spec.ports.len(), PORTS);
@@ -76,10 +70,8 @@ pub(super) fn check(meta: &Meta, spec: &raw::Spec) -> Checked {
             ExportTo::Nobody
         }
     };
-    let waypoint = meta
-        .labels
-        .get(label::USE_WAYPOINT)
-        .is_some_and(|name| !name.is_empty() && name != "none");
+    let waypoint =
+        meta.labels.get(label::USE_WAYPOINT).is_some_and(|name| !name.is_empty() && name != "none");
     let entry = ServiceEntry {
         object: Arc::new(meta.object.clone()),
         created: meta.created,
@@ -98,10 +90,7 @@ pub(super) fn check(meta: &Meta, spec: &raw::Spec) -> Checked {
     if !found.refuse() {
         caveats::caveats(meta, spec, &entry, &mut found);
     }
-    Checked {
-        entry: (!found.refuse()).then_some(entry),
-        reports: found.reports,
-    }
+    Checked { entry: (!found.refuse()).then_some(entry), reports: found.reports }
 }
 
 fn resolution(spec: &raw::Spec, found: &mut Findings<'_>) -> Resolution {
@@ -135,11 +124,7 @@ fn location_is_internal(spec: &raw::Spec, found: &mut Findings<'_>) -> bool {
 
 fn hosts(spec: &raw::Spec, found: &mut Findings<'_>) -> Vec<HostPattern> {
     if spec.hosts.is_empty() {
-        found.add(
-            Code::HostsEmpty,
-            "spec.hosts",
-            "there must be at least one host",
-        );
+        found.add(Code::HostsEmpty, "spec.hosts", "there must be at least one host");
     }
     let mut hosts = Vec::new();
     for (index, text) in spec.hosts.iter().enumerate() {
@@ -204,12 +189,7 @@ fn ports(spec: &raw::Spec, found: &mut Findings<'_>) -> Vec<ServicePort> {
             found.add(Code::TargetPortRange, format!("{path}.targetPort"), message);
         }
         if let (Some(number), Some(protocol)) = (number, protocol) {
-            ports.push(ServicePort {
-                number,
-                name: port.name.clone(),
-                protocol,
-                target,
-            });
+            ports.push(ServicePort { number, name: port.name.clone(), protocol, target });
         }
     }
     ports
@@ -294,21 +274,14 @@ fn selector(
 }
 
 fn hosts_against_resolution(spec: &raw::Spec, entry: &ServiceEntry, found: &mut Findings<'_>) {
-    let by_dns = matches!(
-        entry.resolution,
-        Resolution::Dns | Resolution::DnsRoundRobin
-    );
+    let by_dns = matches!(entry.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
     if by_dns && spec.endpoints.is_empty() {
         for (index, host) in spec.hosts.iter().enumerate() {
             if host.starts_with('*') {
                 let message = format!(
                     "`{host}`: a wildcard cannot be resolved; list endpoints or use resolution NONE"
                 );
-                found.add(
-                    Code::DnsHostWildcard,
-                    format!("spec.hosts[{index}]"),
-                    message,
-                );
+                found.add(Code::DnsHostWildcard, format!("spec.hosts[{index}]"), message);
             }
         }
     }
@@ -339,10 +312,8 @@ fn dynamic_dns(entry: &ServiceEntry, internal: bool, found: &mut Findings<'_>) {
             port.protocol,
             Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Tls
         ) {
-            let message = format!(
-                "port {}: DYNAMIC_DNS takes HTTP, HTTP2, GRPC and TLS only",
-                port.number
-            );
+            let message =
+                format!("port {}: DYNAMIC_DNS takes HTTP, HTTP2, GRPC and TLS only", port.number);
             found.add(Code::DynamicProtocol, "spec.ports", message);
         }
     }

@@ -49,11 +49,7 @@ pub(super) fn check_all(
     };
     if let Some((code, why)) = refused {
         if !spec.endpoints.is_empty() {
-            found.add(
-                code,
-                "spec.endpoints",
-                format!("resolution {why} and takes no endpoints"),
-            );
+            found.add(code, "spec.endpoints", format!("resolution {why} and takes no endpoints"));
         }
         return Vec::new();
     }

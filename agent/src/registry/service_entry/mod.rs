@@ -69,10 +69,7 @@ impl ServiceEntry {
                 checked.reports.extend(warnings);
                 checked
             }
-            Err(report) => Checked {
-                entry: None,
-                reports: vec![*report],
-            },
+            Err(report) => Checked { entry: None, reports: vec![*report] },
         }
     }
 

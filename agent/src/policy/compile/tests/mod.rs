@@ -25,29 +25,17 @@ use crate::{
 
 fn read(text: &str) -> Registry {
     let documents = document::parse(text, Format::Yaml).expect("YAML");
-    Registry::new(
-        documents
-            .iter()
-            .map(object::read)
-            .filter_map(|read: Read| read.content),
-    )
+    Registry::new(documents.iter().map(object::read).filter_map(|read: Read| read.content))
 }
 
 /// One workload in each namespace; the cgroup is its place in the list, from 1 on.
 fn one_each(namespaces: &[&str]) -> Vec<PlacedWorkload> {
-    (1_u64..)
-        .zip(namespaces)
-        .map(|(number, namespace)| placed(number, namespace, false))
-        .collect()
+    (1_u64..).zip(namespaces).map(|(number, namespace)| placed(number, namespace, false)).collect()
 }
 
 fn compiled(registry: &Registry, workloads: &[PlacedWorkload], ids: &mut Ids) -> Compiled {
     let config = Config::offline();
-    let input = Input {
-        registry,
-        config: &config,
-        workloads,
-    };
+    let input = Input { registry, config: &config, workloads };
     compile(&input, ids)
 }
 
@@ -58,10 +46,7 @@ impl Case {
     fn new(text: &str) -> Self {
         let namespaces = ["default", "team-a", "team-b"];
         let workloads = one_each(&namespaces);
-        Self(
-            compiled(&read(text), &workloads, &mut Ids::default()),
-            namespaces,
-        )
+        Self(compiled(&read(text), &workloads, &mut Ids::default()), namespaces)
     }
 
     /// A flow as `namespace name address port/protocol`, and the reason for its verdict or `allow`.
@@ -99,9 +84,8 @@ impl Case {
     #[track_caller]
     fn check_codes(&self, expected: &[&str]) {
         let reports = self.0.reports.iter();
-        let got: Vec<String> = reports
-            .map(|it| format!("{} {}", it.code, it.object.name))
-            .collect();
+        let got: Vec<String> =
+            reports.map(|it| format!("{} {}", it.code, it.object.name)).collect();
         assert_eq!(got, expected, "{:#?}", self.0.reports);
     }
 }
@@ -136,28 +120,16 @@ fn names_ports_and_protocols() {
     case.check("default api.example.com 192.0.2.1 443/tcp", "allow");
     case.check("default api.example.com 2001:db8::1 443/tcp", "allow");
     case.check("default api.example.com 192.0.2.1 0/icmp", "allow");
-    case.check(
-        "default api.example.com 192.0.2.1 80/tcp",
-        "port-not-declared",
-    );
-    case.check(
-        "default api.example.com 192.0.2.1 443/udp",
-        "port-not-declared",
-    );
+    case.check("default api.example.com 192.0.2.1 80/tcp", "port-not-declared");
+    case.check("default api.example.com 192.0.2.1 443/udp", "port-not-declared");
     case.check("default - 192.0.2.1 443/tcp", "not-registered");
-    case.check(
-        "default www.example.com 192.0.2.1 443/tcp",
-        "not-registered",
-    );
+    case.check("default www.example.com 192.0.2.1 443/tcp", "not-registered");
     case.check("default shop.bar.com 192.0.2.40 80/tcp", "allow");
     case.check("default a.shop.bar.com 192.0.2.40 80/tcp", "allow");
     case.check("default bar.com 192.0.2.41 80/tcp", "not-registered");
     case.check("default badbar.com 192.0.2.41 80/tcp", "not-registered");
     case.check("default time.example.com 192.0.2.170 123/udp", "allow");
-    case.check(
-        "default time.example.com 192.0.2.170 123/tcp",
-        "port-not-declared",
-    );
+    case.check("default time.example.com 192.0.2.170 123/tcp", "port-not-declared");
     case.check("default mail.example.com 192.0.2.160 2525/tcp", "allow");
     case.check("default - 203.0.113.200 2525/tcp", "not-registered");
     case.check_codes(&[]);
@@ -173,14 +145,8 @@ fn hosts_with_addresses() {
     case.check("default - 192.0.2.70 80/tcp", "allow");
     case.check("default both.example.com 192.0.2.71 80/tcp", "allow");
     case.check("default - 192.0.2.70 443/tcp", "allow");
-    case.check(
-        "default both.example.com 192.0.2.71 443/tcp",
-        "port-not-declared",
-    );
-    case.check(
-        "default both.example.com 192.0.2.71 5432/tcp",
-        "port-not-declared",
-    );
+    case.check("default both.example.com 192.0.2.71 443/tcp", "port-not-declared");
+    case.check("default both.example.com 192.0.2.71 5432/tcp", "port-not-declared");
     case.check("default - 192.0.2.70 9000/tcp", "allow");
     case.check("default - 192.0.2.70 514/udp", "allow");
     case.check("default - 192.0.2.70 514/tcp", "port-not-declared");
@@ -252,10 +218,7 @@ fn between_hosts_the_more_specific_decides_per_port() {
     case.check("default other.example.com 192.0.2.1 443/tcp", "allow");
     // A longer pattern that only team-a sees hides nothing from the others.
     case.check("default x.deep.example.com 192.0.2.1 80/tcp", "allow");
-    case.check(
-        "default x.deep.example.com 192.0.2.1 22/tcp",
-        "port-not-declared",
-    );
+    case.check("default x.deep.example.com 192.0.2.1 22/tcp", "port-not-declared");
     case.check("team-a x.deep.example.com 192.0.2.1 22/tcp", "allow");
     case.check("team-a x.deep.example.com 192.0.2.1 80/tcp", "allow");
 }
@@ -279,23 +242,11 @@ fn who_sees_what() {
         )),
     );
     case.check("team-a private.example.com 192.0.2.1 443/tcp", "allow");
-    case.check(
-        "team-b private.example.com 192.0.2.1 443/tcp",
-        "port-not-declared",
-    );
-    case.check(
-        "team-a given.example.com 192.0.2.1 443/tcp",
-        "port-not-declared",
-    );
+    case.check("team-b private.example.com 192.0.2.1 443/tcp", "port-not-declared");
+    case.check("team-a given.example.com 192.0.2.1 443/tcp", "port-not-declared");
     case.check("team-b given.example.com 192.0.2.1 443/tcp", "allow");
-    case.check(
-        "team-a nobody.example.com 192.0.2.1 443/tcp",
-        "not-registered",
-    );
-    case.check(
-        "nobody private.example.com 192.0.2.1 443/tcp",
-        "unknown-workload",
-    );
+    case.check("team-a nobody.example.com 192.0.2.1 443/tcp", "not-registered");
+    case.check("nobody private.example.com 192.0.2.1 443/tcp", "unknown-workload");
 }
 
 #[test]
@@ -439,19 +390,10 @@ fn internal_names_keep_what_is_declared_above_them() {
     let both = name_flag::INTERNAL | name_flag::INTERNAL_BELOW;
     let wild = value("local").wildcard;
     assert_eq!(value("local").flags, 0);
-    assert_eq!(
-        (
-            value("cluster.local").flags,
-            value("cluster.local").wildcard
-        ),
-        (both, wild)
-    );
+    assert_eq!((value("cluster.local").flags, value("cluster.local").wildcard), (both, wild));
     assert_eq!(value("cluster.local").exact, wild);
     assert_eq!(
-        (
-            value("a.ns.cluster.local").flags,
-            value("a.ns.cluster.local").wildcard
-        ),
+        (value("a.ns.cluster.local").flags, value("a.ns.cluster.local").wildcard),
         (both, wild)
     );
     assert_eq!(match_name(image, "x.y.cluster.local"), wild);
@@ -473,17 +415,12 @@ fn the_directory_explains() {
             "{hosts: [api.example.com], addresses: [192.0.2.0/24], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 81}]}",
         )),
     );
-    let Compiled {
-        image, directory, ..
-    } = &case.0;
+    let Compiled { image, directory, .. } = &case.0;
     let subject = match_name(image, "api.example.com");
     assert_eq!(directory.subject(subject), Some("api.example.com"));
     let workload = image.by_cgroup[&1];
     let known = directory.workload(workload.id).expect("known");
-    assert_eq!(
-        (known.key.to_string().as_str(), known.policy),
-        ("default/w1", workload.policy)
-    );
+    assert_eq!((known.key.to_string().as_str(), known.policy), ("default/w1", workload.policy));
     let grants: Vec<String> = directory
         .grants(workload.policy, subject)
         .iter()
@@ -506,22 +443,10 @@ fn the_directory_explains() {
     let prefix = image.prefixes.values().next().expect("a prefix");
     assert_eq!(directory.subject(*prefix), Some("192.0.2.0/24"));
     for (name, expected) in [
-        (
-            "example.com",
-            Some("*.example.com (ServiceEntry/default/wild)"),
-        ),
-        (
-            "www.example.com",
-            Some("*.example.com (ServiceEntry/default/wild)"),
-        ),
-        (
-            "x.api.example.com",
-            Some("api.example.com (ServiceEntry/default/exact)"),
-        ),
-        (
-            "api.example.com",
-            Some("api.example.com (ServiceEntry/default/exact)"),
-        ),
+        ("example.com", Some("*.example.com (ServiceEntry/default/wild)")),
+        ("www.example.com", Some("*.example.com (ServiceEntry/default/wild)")),
+        ("x.api.example.com", Some("api.example.com (ServiceEntry/default/exact)")),
+        ("api.example.com", Some("api.example.com (ServiceEntry/default/exact)")),
         ("example.org", None),
         ("other.com", None),
         ("not a name", None),

@@ -23,17 +23,11 @@ use crate::{
 
 /// The verdict by the words of the registry: no numbers, no tables, no closing.
 fn model(world: &World, attempt: &Attempt) -> Option<bool> {
-    let placed = world
-        .workloads
-        .iter()
-        .find(|it| it.cgroup_id == Some(attempt.cgroup))?;
+    let placed = world.workloads.iter().find(|it| it.cgroup_id == Some(attempt.cgroup))?;
     let namespace = &placed.workload.key.namespace;
     let view = Sources::new(&world.registry).view(namespace, &mut BTreeSet::new());
-    let mut nets: Vec<_> = view
-        .prefixes
-        .iter()
-        .filter(|(net, _)| net.contains(&attempt.address))
-        .collect();
+    let mut nets: Vec<_> =
+        view.prefixes.iter().filter(|(net, _)| net.contains(&attempt.address)).collect();
     nets.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
     let by_address = nets.iter().find_map(|(_, ports)| ports.get(&attempt.port));
     if let Some(granted) = by_address {
@@ -47,9 +41,7 @@ fn model(world: &World, attempt: &Attempt) -> Option<bool> {
         .collect();
     patterns
         .sort_by_key(|(pattern, _)| std::cmp::Reverse((!pattern.is_wildcard(), pattern.labels())));
-    let by_name = patterns
-        .iter()
-        .find_map(|(_, ports)| ports.get(&attempt.port));
+    let by_name = patterns.iter().find_map(|(_, ports)| ports.get(&attempt.port));
     Some(by_name.is_some_and(|granted| granted.denied.is_none()))
 }
 
@@ -96,12 +88,8 @@ fn the_small_world_is_not_all_denied() {
         let world = world().new_tree(&mut runner).expect("a world").current();
         let image = compiled(&world.registry, &world.workloads, &mut Ids::default()).image;
         for (name, port) in NAMES.iter().flat_map(|name| PORTS.map(|port| (name, port))) {
-            let attempt = Attempt {
-                cgroup: 1,
-                address: [192, 0, 2, 1].into(),
-                port,
-                names: Vec::new(),
-            };
+            let attempt =
+                Attempt { cgroup: 1, address: [192, 0, 2, 1].into(), port, names: Vec::new() };
             let decision = judge(&image, &attempt, &[match_name(&image, name)]);
             allowed += usize::from(
                 decision.verdict == Verdict::Allow && decision.reason == Reason::Registered,

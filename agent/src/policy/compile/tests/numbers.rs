@@ -56,11 +56,7 @@ fn a_workload_at_another_place_was_told_nothing() {
     let registry = Registry::default();
     let mut ids = Ids::default();
     let mut id = |cgroup: Option<u64>, ifindex: Option<u32>| {
-        let workload = PlacedWorkload {
-            cgroup_id: cgroup,
-            ifindex,
-            ..placed(1, "a", false)
-        };
+        let workload = PlacedWorkload { cgroup_id: cgroup, ifindex, ..placed(1, "a", false) };
         let compiled = compiled(&registry, &[workload], &mut ids);
         compiled.directory.workloads().next().expect("one").0.raw()
     };
@@ -139,10 +135,7 @@ fn a_name_that_left_keeps_what_a_wildcard_grants() {
     assert_eq!(compiled(&read(&wild), &workloads, &mut ids).image, after);
     ids.forget_retired(&after, |_| false);
     let forgotten = compiled(&read(&wild), &workloads, &mut ids).image;
-    assert_eq!(
-        judge(&forgotten, &attempt(80), &[told]).verdict,
-        Verdict::Deny
-    );
+    assert_eq!(judge(&forgotten, &attempt(80), &[told]).verdict, Verdict::Deny);
 }
 
 #[test]
@@ -153,24 +146,13 @@ fn settings_follow_the_configuration() {
     let mut workloads = one_each(&["a", "b", "c"]);
     workloads[1].cgroup_depth = Some(5);
     workloads[2].cgroup_depth = None;
-    let input = Input {
-        registry: &Registry::default(),
-        config: &config,
-        workloads: &workloads,
-    };
+    let input = Input { registry: &Registry::default(), config: &config, workloads: &workloads };
     let compiled = compile(&input, &mut Ids::default());
     let settings = compiled.image.settings.expect("settings");
-    assert_eq!(
-        (
-            settings.flags,
-            settings.grace_seconds,
-            settings.minimum_ttl_seconds
-        ),
-        (0, 30, 30)
-    );
+    assert_eq!((settings.flags, settings.grace_seconds, settings.minimum_ttl_seconds), (0, 30, 30));
     assert_eq!(settings.cgroup_depths, [5, 3, 0, 0]);
-    // The labels of cluster.local, which is internal by default.
-    assert_eq!(settings.deepest_wildcard_labels, 2);
+    // The wire length of cluster.local, which is internal by default.
+    assert_eq!(settings.longest_wildcard_bytes, 15);
     let prefix = compiled.image.prefixes.keys().next().expect("the prefix");
     assert_eq!((prefix.policy, prefix.bits), (PolicyId::INTERNAL, 104));
 }
@@ -192,9 +174,7 @@ fn too_many_depths_are_reported() {
 fn many(count: usize) -> Registry {
     let mut text = String::new();
     for chunk in 0..count.div_ceil(250) {
-        let hosts: Vec<String> = (0..250)
-            .map(|it| format!("h{it}.c{chunk}.example.com"))
-            .collect();
+        let hosts: Vec<String> = (0..250).map(|it| format!("h{it}.c{chunk}.example.com")).collect();
         text += &entry(
             &format!("e{chunk}"),
             "",
@@ -241,15 +221,8 @@ fn what_does_not_fit_is_denied_and_reported() {
     assert!(compiled.image.rules.is_empty());
     let codes: Vec<&str> = compiled.reports.iter().map(|it| it.code.as_str()).collect();
     assert_eq!(codes, ["U-TABLE-FULL"]);
-    let attempt = Attempt {
-        cgroup: 1,
-        address: [192, 0, 2, 1].into(),
-        port: (443, 6),
-        names: Vec::new(),
-    };
+    let attempt =
+        Attempt { cgroup: 1, address: [192, 0, 2, 1].into(), port: (443, 6), names: Vec::new() };
     let told = match_name(&compiled.image, "x.example.com");
-    assert_eq!(
-        judge(&compiled.image, &attempt, &[told]).verdict,
-        Verdict::Deny
-    );
+    assert_eq!(judge(&compiled.image, &attempt, &[told]).verdict, Verdict::Deny);
 }

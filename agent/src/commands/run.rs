@@ -1,0 +1,91 @@
+//! `exeat run`: every check first, then the kernel, then the agent.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use exeat_agent::{
+    app::{self, Ground},
+    config::Config,
+    datapath,
+    lock::Lock,
+    preflight, reconcile,
+    registry::file::load_first,
+    shutdown::Signals,
+    workloads::place::SystemNode,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, Failure, Outcome};
+
+/// Run the agent
+///
+/// Checks the configuration and the node, loads the registry, and enforces it until it is
+/// stopped. Programs and tables stay in the kernel then: enforcement goes on, and the next agent
+/// takes it over. `exeat cleanup` ends it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+exeat run --config /etc/exeat/exeat.yaml\n  \
+EXEAT_LOG=debug exeat run --config exeat.yaml --log-format json\n\n\
+A configuration that is enough to begin with:\n  \
+registry: {files: [/etc/exeat/registry.d]}\n  \
+cgroupRoot: /sys/fs/cgroup/demo\n  \
+workloads:\n  \
+- {namespace: default, name: web, cgroup: /sys/fs/cgroup/demo/web, interface: veth-web}\n  \
+dns: {resolvers: [10.0.0.53]}")]
+pub(super) struct RunArgs {
+    /// The configuration file (YAML)
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Worker threads: one for reconcile, which talks to the kernel, and one for the rest.
+const WORKERS: usize = 2;
+
+pub(super) fn run(args: &RunArgs) -> Outcome {
+    let config = read_config(&args.config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let result = runtime.block_on(serve(config));
+    runtime.shutdown_background();
+    result.map(|()| Exit::Good)
+}
+
+/// Reads a configuration, for every command that takes one.
+pub(super) fn read_config(path: &PathBuf) -> Result<Config, Failure> {
+    let text = fs::read_to_string(path)
+        .with_context(|| {
+            format!("configuration {}: it cannot be read (is the path right?)", path.display())
+        })
+        .map_err(Failure::usage)?;
+    Config::parse(&text).map_err(|error| Failure::usage(anyhow!("{}: {error}", path.display())))
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    let signals = Signals::subscribe().context("subscribe to signals")?;
+    let stop = CancellationToken::new();
+    // Nothing in the kernel is touched before all of these have passed.
+    preflight::check(&config.pin_path)?;
+    let _lock = Lock::take(&config.socket)?;
+    let registry = load_first(&config.registry.files)
+        .map_err(|errors| anyhow!("{} (nothing was changed)", errors.join("; ")))?;
+    let node = SystemNode;
+    let missing = reconcile::missing_places(&config, &node);
+    if !missing.is_empty() {
+        return Err(anyhow!("{}", missing.join("; ")).into());
+    }
+    let (datapath, events) = datapath::open(&config)?;
+    let ground =
+        Ground { config, datapath, events, node: Box::new(node), registry, stop: stop.clone() };
+    let signals = signals.watch(stop.clone());
+    let agent = app::run(ground);
+    tokio::pin!(signals, agent);
+    let result = tokio::select! {
+        result = &mut agent => result,
+        () = &mut signals => agent.await,
+    };
+    Ok(result?)
+}

@@ -1,0 +1,45 @@
+//! The command line as a whole.
+
+use anyhow::{Context as _, anyhow};
+use clap::{CommandFactory as _, Parser as _};
+
+use super::{Cli, sentence};
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[track_caller]
+fn check(line: &str, is_valid: bool) {
+    let parsed = Cli::try_parse_from(line.split_whitespace());
+    assert_eq!(parsed.is_ok(), is_valid, "{line}: {parsed:?}");
+    if let Err(error) = parsed {
+        assert_eq!(error.exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
+fn what_can_be_asked() {
+    check("exeat run --config a.yaml --log-format json", true);
+    check("exeat run", false);
+    check("exeat status -o json --socket /s", true);
+    check("exeat status -o xml", false);
+    check("exeat flows --follow --denied --socket /s", true);
+    check("exeat cleanup --config a.yaml", true);
+    check("exeat cleanup --pin-path /p", true);
+    check("exeat cleanup --config a.yaml --pin-path /p", false);
+    check("exeat check a.yaml b", true);
+    check("exeat check", false);
+    check("exeat explain", false);
+    check("exeat", false);
+}
+
+#[test]
+fn an_error_is_one_sentence_that_repeats_nothing() {
+    let inner = anyhow!("permission denied\n  at line 3");
+    let error = inner.context("read /a: permission denied\n  at line 3").context("start");
+    assert_eq!(sentence(&error), "start: read /a: permission denied at line 3");
+    let other = Err::<(), _>(anyhow!("b")).context("a").expect_err("an error");
+    assert_eq!(sentence(&other), "a: b");
+}

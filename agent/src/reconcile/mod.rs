@@ -1,0 +1,323 @@
+//! The owner of what is wanted and of the datapath: the only writer of the kernel's tables.
+
+mod places;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::{error::Error, ops::ControlFlow, sync::Arc, time::Duration};
+
+pub use state::{AttachmentState, Hold, Sample, State, WORKLOAD_LABELS, WorkloadState};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Config,
+    datapath::Datapath,
+    metrics::Timings,
+    policy::{
+        compile::{Compiled, Input, compile},
+        diff::diff,
+        ids::Ids,
+        image::Image,
+    },
+    ready,
+    registry::{
+        Registry,
+        file::{Snapshot, tell_reports},
+    },
+    workloads::{PlacedWorkload, place::Node},
+};
+use places::Places;
+pub use places::missing_places;
+
+/// How often workloads are looked for again.
+pub const TICK: Duration = Duration::from_secs(2);
+/// How often expired facts and idle flows are removed.
+const COLLECT: Duration = Duration::from_secs(10);
+/// First and longest wait before something that failed is tried again.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+
+/// Asks for what the kernel measured.
+pub type SampleRequest = oneshot::Sender<Result<Sample, String>>;
+
+/// What reconcile is given.
+pub struct Parts<D> {
+    pub config: Arc<Config>,
+    pub datapath: D,
+    pub node: Box<dyn Node>,
+    pub registry: watch::Receiver<Arc<Snapshot>>,
+    pub timings: Timings,
+    pub stop: CancellationToken,
+}
+
+/// How others see reconcile.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub state: watch::Receiver<Arc<State>>,
+    /// When the loop last came round.
+    pub heartbeat: watch::Receiver<Instant>,
+    pub samples: mpsc::Sender<SampleRequest>,
+}
+
+/// The loop. Made by [`Reconcile::new`], started by [`Reconcile::start`], then [`Reconcile::run`].
+pub struct Reconcile<D> {
+    parts: Parts<D>,
+    output: watch::Sender<Arc<State>>,
+    heartbeat: watch::Sender<Instant>,
+    requests: mpsc::Receiver<SampleRequest>,
+    ids: Ids,
+    /// What the tables hold as far as is known; none after a failure in between.
+    installed: Option<Image>,
+    places: Places,
+    is_ready: bool,
+    retry: Option<Retry>,
+    tick: Interval,
+    collect: Interval,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    at: Instant,
+    wait: Duration,
+}
+
+/// All that can happen.
+#[derive(Debug)]
+enum Event {
+    Collect,
+    Registry,
+    Retry,
+    Sample(SampleRequest),
+    SourceEnded,
+    Stop,
+    Tick,
+}
+
+/// Why the kernel could not be brought to what is wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    #[error("read the kernel tables: {0}")]
+    Dump(#[source] BoxError),
+    #[error("write the kernel tables: {0}")]
+    Apply(#[source] BoxError),
+    #[error("remove expired facts and idle flows: {0}")]
+    Collect(#[source] BoxError),
+    #[error("{0}")]
+    Attach(String),
+    #[error("the source of the registry ended (this is a bug of exeat)")]
+    SourceEnded,
+}
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+impl<D: Datapath> Reconcile<D> {
+    pub fn new(parts: Parts<D>) -> (Self, Handle) {
+        let (output, state) = watch::channel(Arc::default());
+        let (heartbeat, beats) = watch::channel(Instant::now());
+        let (samples, requests) = mpsc::channel(16);
+        let reconcile = Self {
+            parts,
+            output,
+            heartbeat,
+            requests,
+            ids: Ids::default(),
+            installed: None,
+            places: Places::default(),
+            is_ready: false,
+            retry: None,
+            tick: every(TICK),
+            collect: every(COLLECT),
+        };
+        (reconcile, Handle { state, heartbeat: beats, samples })
+    }
+
+    /// Takes over what an earlier agent left and brings it to what is wanted.
+    pub fn start(&mut self) -> Result<(), ReconcileError> {
+        let installed = self.parts.datapath.dump().map_err(|it| ReconcileError::Dump(it.into()))?;
+        self.ids = Ids::seeded(&installed);
+        self.installed = Some(installed);
+        let collected = self
+            .parts
+            .datapath
+            .collect_garbage()
+            .map_err(|it| ReconcileError::Collect(it.into()))?;
+        // Facts may name patterns that the tables no longer hold: their numbers stay theirs.
+        let patterns = collected.subjects.iter().filter(|subject| !subject.is_prefix());
+        if let Some(highest) = patterns.map(|subject| subject.serial()).max() {
+            self.ids.raise_pattern_floor(highest);
+        }
+        self.places = Places::look(&self.parts.config, self.parts.node.as_ref());
+        self.sync()
+    }
+
+    /// Follows changes until told to stop. The kernel side stays as it is then.
+    pub async fn run(mut self) -> Result<(), ReconcileError> {
+        loop {
+            let event = self.next_event().await;
+            self.heartbeat.send_replace(Instant::now());
+            if let ControlFlow::Break(result) = self.handle_event(event) {
+                return result;
+            }
+        }
+    }
+
+    async fn next_event(&mut self) -> Event {
+        let retry = self.retry.map(|retry| retry.at);
+        tokio::select! {
+            biased;
+            () = self.parts.stop.cancelled() => Event::Stop,
+            changed = self.parts.registry.changed() => match changed {
+                Ok(()) => Event::Registry,
+                Err(_) => Event::SourceEnded,
+            },
+            () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => Event::Retry,
+            _ = self.tick.tick() => Event::Tick,
+            _ = self.collect.tick() => Event::Collect,
+            Some(reply) = self.requests.recv() => Event::Sample(reply),
+        }
+    }
+
+    fn handle_event(&mut self, event: Event) -> ControlFlow<Result<(), ReconcileError>> {
+        match event {
+            Event::Collect => self.collect_garbage(),
+            Event::Registry | Event::Retry => self.sync_or_retry(),
+            Event::Sample(reply) => {
+                // Whoever asked may be gone.
+                drop(reply.send(self.sample()));
+            }
+            Event::Tick => {
+                let places = Places::look(&self.parts.config, self.parts.node.as_ref());
+                if self.places.replace(places) {
+                    self.sync_or_retry();
+                }
+            }
+            Event::SourceEnded => return ControlFlow::Break(Err(ReconcileError::SourceEnded)),
+            Event::Stop => return ControlFlow::Break(Ok(())),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Tries, and tries again later if it fails: what is in force stays in force until then.
+    fn sync_or_retry(&mut self) {
+        let before = self.retry.take();
+        let Err(error) = self.sync() else { return };
+        let wait = before.map_or(BACKOFF.0, |retry| (retry.wait * 2).min(BACKOFF.1));
+        self.retry = Some(Retry { at: Instant::now() + wait, wait });
+        tracing::error!(%error, retry_seconds = wait.as_secs(), "not enforced as wanted");
+        self.publish_problem(error.to_string());
+    }
+
+    /// Compiles, writes what differs, attaches, publishes.
+    fn sync(&mut self) -> Result<(), ReconcileError> {
+        let started = Instant::now();
+        let source = Arc::clone(&self.parts.registry.borrow_and_update());
+        let compiled = self.compile(&source.loaded.registry);
+        let changes = self.write_tables(&compiled.image)?;
+        // After the tables: what is attached finds its rules, what is detached lost them before.
+        let attachments = self.places.attach(&mut self.parts.datapath);
+        let failed = attachments.iter().find_map(|it| it.result.as_ref().err().cloned());
+        self.parts.timings.reconciled(started.elapsed(), source.noticed.map(|it| it.elapsed()));
+        if changes > 0 {
+            tracing::info!(changes, "tables written");
+        }
+        self.publish(source, compiled, attachments, failed.clone());
+        failed.map_or(Ok(()), |why| Err(ReconcileError::Attach(why)))
+    }
+
+    fn compile(&mut self, registry: &Registry) -> Compiled {
+        let workloads: Vec<PlacedWorkload> = self.places.workloads().cloned().collect();
+        let input = Input { registry, config: &self.parts.config, workloads: &workloads };
+        compile(&input, &mut self.ids)
+    }
+
+    /// Returns how many entries changed.
+    fn write_tables(&mut self, desired: &Image) -> Result<usize, ReconcileError> {
+        // Taken out: if writing fails in the middle, nobody knows what is installed.
+        let mut installed = match self.installed.take() {
+            Some(installed) => installed,
+            None => self.parts.datapath.dump().map_err(|it| ReconcileError::Dump(it.into()))?,
+        };
+        let operations = diff(&installed, desired);
+        if !operations.is_empty() {
+            self.parts
+                .datapath
+                .apply(&operations)
+                .map_err(|it| ReconcileError::Apply(it.into()))?;
+            installed.apply(&operations);
+        }
+        self.installed = Some(installed);
+        Ok(operations.len())
+    }
+
+    fn collect_garbage(&mut self) {
+        match self.parts.datapath.collect_garbage() {
+            Ok(collected) => {
+                if let Some(installed) = &self.installed {
+                    let in_use = |subject| collected.subjects.contains(&subject);
+                    self.ids.forget_retired(installed, in_use);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "remove expired facts and idle flows"),
+        }
+    }
+
+    fn sample(&mut self) -> Result<Sample, String> {
+        let datapath = &mut self.parts.datapath;
+        let read = |error: D::Error| format!("read counters from the kernel: {error}");
+        Ok(Sample {
+            counters: datapath.counters().map_err(read)?,
+            usage: datapath.usage().map_err(read)?,
+            programs: datapath.programs().map_err(read)?,
+        })
+    }
+
+    fn publish(
+        &mut self,
+        source: Arc<Snapshot>,
+        compiled: Compiled,
+        attachments: Vec<AttachmentState>,
+        problem: Option<String>,
+    ) {
+        let known = Arc::clone(&self.output.borrow());
+        tell_reports(compiled.reports.iter().filter(|report| !known.reports.contains(report)));
+        self.output.send_replace(Arc::new(State {
+            is_synced: true,
+            problem,
+            workloads: self.places.states(&self.parts.config, &attachments, &compiled.directory),
+            attachments,
+            source,
+            reports: compiled.reports.into(),
+            directory: Arc::new(compiled.directory),
+        }));
+        self.tell_readiness();
+    }
+
+    /// The rest stays as it was published last, because it is still in force.
+    fn publish_problem(&mut self, problem: String) {
+        let state = State { problem: Some(problem), ..State::clone(&self.output.borrow()) };
+        self.output.send_replace(Arc::new(state));
+        self.tell_readiness();
+    }
+
+    fn tell_readiness(&mut self) {
+        let missing = ready::missing(&self.output.borrow());
+        let is_ready = missing.is_empty();
+        if is_ready && !self.is_ready {
+            tracing::info!(workloads = self.output.borrow().workloads.len(), "ready");
+        } else if !is_ready && self.is_ready {
+            tracing::error!(missing = missing.join("; "), "no longer ready");
+        }
+        self.is_ready = is_ready;
+    }
+}
+
+/// An interval whose first tick is one period away, and that skips what it missed.
+fn every(period: Duration) -> Interval {
+    let mut interval = interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}

@@ -1,0 +1,39 @@
+//! From a signal to the token that every task watches.
+
+use std::{io, time::Duration};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// How long tasks may take to end once they were told.
+pub const DEADLINE: Duration = Duration::from_secs(5);
+
+/// The signals that end the agent, subscribed to before anything is done that they would cut off.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub fn subscribe() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for a signal or for `token`, and cancels `token`.
+    pub async fn watch(mut self, token: CancellationToken) {
+        let name = tokio::select! {
+            () = token.cancelled() => return,
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(
+            signal = name,
+            "stopping; links and tables stay pinned, enforcement goes on"
+        );
+        token.cancel();
+    }
+}

@@ -1,0 +1,33 @@
+//! What the wire layer remembers between packets: flows, queries and facts.
+
+use crate::{
+    abi::{FactKey, FlowKey, FlowValue, QueryKey, QueryValue},
+    bytes::Veil,
+    decide::Tables,
+    id::SubjectId,
+    reason::Reason,
+};
+
+/// A full table or a used-up share; the caller denies or goes without, and counts it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Full;
+
+/// The writable tables of the wire layer.
+pub trait Memory: Tables + Veil {
+    /// Raised by the agent with every change of rules.
+    fn generation(&self) -> u32;
+    fn flow(&self, key: &FlowKey) -> Option<FlowValue>;
+    fn set_flow(&self, key: &FlowKey, value: &FlowValue) -> Result<(), Full>;
+    fn remove_flow(&self, key: &FlowKey);
+    fn set_query(&self, key: &QueryKey, value: &QueryValue) -> Result<(), Full>;
+    /// Returns the query and forgets it.
+    fn take_query(&self, key: &QueryKey) -> Option<QueryValue>;
+    /// Notes that the workload was told this address for a name that matched `pattern`.
+    fn learn(&self, key: &FactKey, pattern: SubjectId, expiry: u32) -> Result<(), Full>;
+    /// Seconds for which a fact outlives its TTL.
+    fn grace_seconds(&self) -> u32;
+    /// TTLs below this count as this, in seconds.
+    fn minimum_ttl_seconds(&self) -> u32;
+    /// Counts something beside the verdict of the packet at hand.
+    fn note(&self, workload: crate::id::WorkloadId, reason: Reason);
+}

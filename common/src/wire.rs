@@ -1,0 +1,261 @@
+//! The wire layer's judgement of one packet, in either direction.
+
+use crate::{
+    abi::{FlowKey, FlowValue, Workload, direction, workload_flag},
+    decide::{Decision, Tables, decide, is_still_allowed},
+    flow::{Flow, protocol},
+    id::{SubjectId, WorkloadId},
+    memory::Memory,
+    packet::{Packet, icmp_type},
+    reason::{Reason, Verdict},
+};
+
+/// What to do with a packet from the pod.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Leave {
+    /// Carry the decision out.
+    Judged(Decision),
+    /// Goes to a trusted resolver: the DNS path decides on the message.
+    Query,
+}
+
+/// What to do with a packet to the pod.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Arrive {
+    Pass,
+    /// Comes from a trusted resolver: the DNS path decides on the message.
+    Answer,
+}
+
+/// Judges a packet that the pod sends. New flows go to [`decide`]; flows that were allowed are
+/// judged again only when the rules change, so that an expired name ends no open connection.
+#[inline(always)]
+pub fn leave<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &M) -> Leave {
+    let Some(known) = workload else {
+        return Leave::Judged(Decision::deny(Reason::UnknownWorkload));
+    };
+    if known.flags & workload_flag::EXEMPT != 0 {
+        return Leave::Judged(Decision::allow(Reason::Exempt));
+    }
+    if is_neighbour_traffic(packet) {
+        return Leave::Judged(Decision::allow(Reason::Neighbour));
+    }
+    if !is_own_source(known, packet) {
+        return Leave::Judged(Decision::deny(Reason::SpoofedSource));
+    }
+    if is_to_resolver(packet, memory) {
+        return if packet.protocol == protocol::TCP && packet.payload_length == 0 {
+            Leave::Judged(Decision::allow(Reason::TrustedResolver))
+        } else {
+            Leave::Query
+        };
+    }
+    let flow = Flow {
+        workload,
+        destination: packet.destination,
+        port: packet.destination_port,
+        protocol: packet.protocol,
+    };
+    let key = outbound_key(known.id, packet);
+    // An opening segment begins a new flow, whatever used the same ports before.
+    let recalled = if packet.opens() { None } else { memory.flow(&key) };
+    let mut lapsed = SubjectId::NONE;
+    if let Some(known_flow) = recalled {
+        match recall(&flow, &key, &known_flow, packet, memory) {
+            Recall::Goes(reason) => return Leave::Judged(Decision::allow(reason)),
+            Recall::Anew => lapsed = known_flow.subject,
+        }
+    }
+    let decision = judge_new(&flow, &key, packet, memory);
+    if decision.verdict != Verdict::Allow && lapsed.is_some() {
+        memory.remove_flow(&key);
+        return Leave::Judged(Decision { subject: lapsed, ..Decision::deny(Reason::Revoked) });
+    }
+    Leave::Judged(decision)
+}
+
+/// Looks at a packet for the pod. Nothing is refused here but DNS answers nobody asked for; flows
+/// that begin outside are remembered, so that the pod may answer them.
+#[inline(always)]
+pub fn arrive<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &M) -> Arrive {
+    let Some(known) = workload else {
+        return Arrive::Pass;
+    };
+    if known.flags & workload_flag::EXEMPT != 0 {
+        return Arrive::Pass;
+    }
+    if matches!(packet.protocol, protocol::UDP | protocol::TCP)
+        && memory.is_resolver(packet.source, packet.source_port)
+    {
+        let empty_segment = packet.protocol == protocol::TCP && packet.payload_length == 0;
+        return if empty_segment { Arrive::Pass } else { Arrive::Answer };
+    }
+    let key = inbound_key(known.id, packet);
+    if let Some(flow) = memory.flow(&key)
+        && !packet.opens()
+    {
+        touch(&key, &flow, packet, memory);
+        return Arrive::Pass;
+    }
+    if begins_inbound(packet) {
+        let value = FlowValue {
+            generation: memory.generation(),
+            last_seen: memory.now(),
+            subject: SubjectId::NONE,
+            direction: direction::INBOUND,
+            closing: 0,
+            reserved: [0; 2],
+        };
+        if memory.set_flow(&key, &value).is_err() {
+            memory.note(known.id, Reason::TableFull);
+        }
+    }
+    Arrive::Pass
+}
+
+/// What a remembered flow says about its next packet.
+enum Recall {
+    /// It goes on.
+    Goes(Reason),
+    /// The rules changed since, and what allowed it is gone or was no rule: judge it anew.
+    Anew,
+}
+
+#[inline(always)]
+fn recall<M: Memory>(
+    flow: &Flow<'_>,
+    key: &FlowKey,
+    known: &FlowValue,
+    packet: &Packet,
+    memory: &M,
+) -> Recall {
+    let generation = memory.generation();
+    let reason = if known.direction == direction::INBOUND {
+        Reason::Inbound
+    } else if known.generation == generation
+        || (known.subject.is_some() && is_still_allowed(flow, known.subject, memory))
+    {
+        Reason::Established
+    } else {
+        return Recall::Anew;
+    };
+    touch(key, known, packet, memory);
+    Recall::Goes(reason)
+}
+
+/// Judges the first packet of a flow and remembers the flow if it may go on. If the table is full
+/// the flow is still judged packet by packet, which is stricter, not looser.
+#[inline(always)]
+fn judge_new<M: Memory>(flow: &Flow<'_>, key: &FlowKey, packet: &Packet, memory: &M) -> Decision {
+    let decision = decide(flow, memory);
+    match decision.verdict {
+        Verdict::Allow => {
+            let value = FlowValue {
+                generation: memory.generation(),
+                last_seen: memory.now(),
+                subject: decision.subject,
+                direction: direction::OUTBOUND,
+                closing: u8::from(packet.closes()),
+                reserved: [0; 2],
+            };
+            if memory.set_flow(key, &value).is_err() {
+                memory.note(key.workload, Reason::TableFull);
+            }
+            decision
+        }
+        // A packet on the wire was not redirected at the socket, so it goes past the target.
+        Verdict::Redirect => {
+            Decision { verdict: Verdict::Deny, reason: Reason::NoRedirect, ..decision }
+        }
+        Verdict::Deny => decision,
+    }
+}
+
+/// Writes a flow back if something changed, at most once a second for its time alone.
+#[inline(always)]
+fn touch<M: Memory>(key: &FlowKey, value: &FlowValue, packet: &Packet, memory: &M) {
+    let renewed = FlowValue {
+        generation: memory.generation(),
+        last_seen: memory.now(),
+        closing: u8::from(packet.closes()) | value.closing,
+        ..*value
+    };
+    if renewed != *value && memory.set_flow(key, &renewed).is_err() {
+        memory.note(key.workload, Reason::TableFull);
+    }
+}
+
+/// Neighbour discovery and listener reports that cannot leave the link (RFC 4861 §7, RFC 3810).
+/// The destination is checked too: to any other address the node would forward them.
+#[inline(always)]
+fn is_neighbour_traffic(packet: &Packet) -> bool {
+    packet.protocol == protocol::ICMPV6
+        && (matches!(
+            packet.detail,
+            icmp_type::V6_LISTENER_QUERY..=icmp_type::V6_NEIGHBOUR_ADVERTISEMENT
+        ) || packet.detail == icmp_type::V6_LISTENER_REPORT_2)
+        && (packet.destination.is_v6_link_local() || packet.destination.is_v6_link_multicast())
+}
+
+#[inline(always)]
+fn is_own_source(workload: &Workload, packet: &Packet) -> bool {
+    if workload.address_count == 0 {
+        return true;
+    }
+    let [a, b, c, d] = workload.addresses;
+    let count = workload.address_count;
+    packet.source == a
+        || (count > 1 && packet.source == b)
+        || (count > 2 && packet.source == c)
+        || (count > 3 && packet.source == d)
+}
+
+#[inline(always)]
+fn is_to_resolver<T: Tables>(packet: &Packet, tables: &T) -> bool {
+    matches!(packet.protocol, protocol::UDP | protocol::TCP)
+        && tables.is_resolver(packet.destination, packet.destination_port)
+}
+
+/// Whether a packet to the pod may be the first of a flow that the pod will answer.
+#[inline(always)]
+fn begins_inbound(packet: &Packet) -> bool {
+    match packet.protocol {
+        protocol::TCP => packet.opens(),
+        protocol::UDP => true,
+        protocol::ICMP => packet.detail == icmp_type::ECHO,
+        protocol::ICMPV6 => packet.detail == icmp_type::V6_ECHO,
+        _ => false,
+    }
+}
+
+/// The flow of a packet from the pod.
+#[inline(always)]
+fn outbound_key(workload: WorkloadId, packet: &Packet) -> FlowKey {
+    FlowKey {
+        workload,
+        local: packet.source,
+        remote: packet.destination,
+        local_port: packet.source_port,
+        remote_port: packet.destination_port,
+        protocol: packet.protocol,
+        reserved: [0; 3],
+    }
+}
+
+/// The flow of a packet to the pod. Echo keeps its identifier as the local port in both.
+#[inline(always)]
+fn inbound_key(workload: WorkloadId, packet: &Packet) -> FlowKey {
+    let (local_port, remote_port) = match packet.protocol {
+        protocol::ICMP | protocol::ICMPV6 => (packet.source_port, 0),
+        _ => (packet.destination_port, packet.source_port),
+    };
+    FlowKey {
+        workload,
+        local: packet.destination,
+        remote: packet.source,
+        local_port,
+        remote_port,
+        protocol: packet.protocol,
+        reserved: [0; 3],
+    }
+}

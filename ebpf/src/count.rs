@@ -1,0 +1,152 @@
+//! Counters and events: what user space is told of verdicts.
+
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    btf_maps::{PerCpuHashMap, RingBuf},
+    helpers::bpf_get_current_pid_tgid,
+    macros::btf_map,
+};
+use exeat_common::{
+    abi::{AnswerHeader, CounterKey, CounterValue, FlowEvent, QueryHeader, event},
+    decide::Decision,
+    dns::Refusal,
+    flow::Flow,
+    id::{SubjectId, WorkloadId},
+    limits::{
+        COUNTERS_ENTRIES, EVENTS_BYTES, EVENTS_PER_SECOND, MESSAGE_COPY_BYTES, NAME_BUFFER_BYTES,
+    },
+    reason::{Layer, Reason, Verdict},
+};
+
+use zerocopy::IntoBytes as _;
+
+use crate::{
+    load::Scratch,
+    tables::{may_emit, nanoseconds},
+};
+
+#[btf_map]
+static COUNTERS: PerCpuHashMap<CounterKey, CounterValue, COUNTERS_ENTRIES> = PerCpuHashMap::new();
+#[btf_map]
+static EVENTS: RingBuf<(), EVENTS_BYTES> = RingBuf::new();
+
+/// What is added to a counter.
+#[derive(Clone, Copy)]
+pub(crate) struct Tally {
+    /// 1 when a flow or message was judged, 0 for a later packet of a known flow.
+    pub(crate) flows: u64,
+    pub(crate) bytes: u64,
+}
+
+#[inline(always)]
+pub(crate) fn count(
+    workload: WorkloadId,
+    layer: Layer,
+    verdict: Verdict,
+    reason: Reason,
+    tally: Tally,
+) {
+    let key = CounterKey {
+        workload,
+        layer: layer as u8,
+        verdict: verdict as u8,
+        reason: reason as u8,
+        reserved: 0,
+    };
+    if let Some(value) = COUNTERS.get_ptr_mut(key) {
+        // SAFETY: the slot belongs to this CPU, and the program cannot be migrated while it runs;
+        // another program on this CPU could at worst lose one count.
+        let value = unsafe { &mut *value };
+        value.count = value.count.wrapping_add(tally.flows);
+        value.bytes = value.bytes.wrapping_add(tally.bytes);
+        return;
+    }
+    let first = CounterValue { count: tally.flows, bytes: tally.bytes };
+    // A full table loses the count, not the verdict.
+    let _lost = COUNTERS.insert(key, first, u64::from(BPF_NOEXIST));
+}
+
+/// Reports a verdict that somebody will ask about: a denial, or what would have been one.
+#[inline(always)]
+pub(crate) fn report(flow: &Flow<'_>, layer: Layer, decision: &Decision) {
+    if decision.verdict == Verdict::Allow && decision.reason != Reason::AllowAny {
+        return;
+    }
+    let workload = flow.workload.map_or(WorkloadId::default(), |workload| workload.id);
+    if !may_emit(workload, EVENTS_PER_SECOND) {
+        return;
+    }
+    let event = FlowEvent {
+        kind: event::FLOW,
+        workload,
+        time: nanoseconds(),
+        address: flow.destination,
+        subject: decision.subject,
+        port: flow.port,
+        protocol: flow.protocol,
+        layer: layer as u8,
+        verdict: decision.verdict as u8,
+        reason: decision.reason as u8,
+        reserved: [0; 2],
+        pid: if matches!(layer, Layer::Socket) { current_process() } else { 0 },
+        command: [0; 16],
+    };
+    output(event.as_bytes(), size_of::<FlowEvent>());
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the upper half is the thread group id")]
+fn current_process() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// Reports a refused question. Its name is still in the scratch.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a name is at most 255 bytes long")]
+pub(crate) fn report_refusal(scratch: &mut Scratch, workload: WorkloadId, refusal: &Refusal) {
+    if !may_emit(workload, EVENTS_PER_SECOND) {
+        return;
+    }
+    scratch.query.head = QueryHeader {
+        kind: event::QUERY,
+        workload,
+        time: nanoseconds(),
+        query_type: refusal.query_type,
+        name_length: refusal.name.length as u16,
+        verdict: Verdict::Deny as u8,
+        reason: Reason::NameNotGranted as u8,
+        reserved: [0; 10],
+    };
+    output(scratch.query.as_bytes(), size_of::<QueryHeader>() + NAME_BUFFER_BYTES);
+}
+
+/// Copies an answer that taught something. Its message is still in the scratch.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the length is at most MESSAGE_COPY_BYTES")]
+pub(crate) fn copy_answer(
+    scratch: &mut Scratch,
+    workload: WorkloadId,
+    pattern: SubjectId,
+    length: usize,
+) {
+    if length == 0 || length > MESSAGE_COPY_BYTES {
+        return;
+    }
+    scratch.answer.head = AnswerHeader {
+        kind: event::ANSWER,
+        workload,
+        time: nanoseconds(),
+        pattern,
+        length: length as u32,
+        reserved: [0; 8],
+    };
+    output(scratch.answer.as_bytes(), size_of::<AnswerHeader>() + length);
+}
+
+/// Emits the first `length` bytes. A full ring loses the event, not the verdict.
+#[inline(always)]
+fn output(data: &[u8], length: usize) {
+    if let Some(event) = data.get(..length) {
+        let _lost = EVENTS.output_untyped::<[u8]>(event, 0);
+    }
+}

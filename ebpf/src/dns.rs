@@ -1,0 +1,154 @@
+//! The DNS path of the wire layer: loads the message, lets `exeat-common` judge it, mends the frame.
+
+use aya_ebpf::programs::TcContext;
+use exeat_common::{
+    abi::Workload,
+    bytes::Bytes,
+    dns::{Answer, Asked, Refusal, Transport, ask, hear},
+    flow::protocol,
+    id::WorkloadId,
+    limits::EDNS_BYTES,
+    packet::Packet,
+    reason::{Layer, Reason, Verdict},
+};
+
+use crate::{
+    count::{self, Tally},
+    load::{self, FrameFacts, Scratch},
+    tables::Maps,
+    wire::Fate,
+};
+
+/// Offset of the flags word in a DNS message.
+const FLAGS_AT: usize = 2;
+/// Offset of the checksum in a UDP header.
+const UDP_CHECKSUM_AT: usize = 6;
+
+/// A message to a trusted resolver.
+#[inline(never)]
+pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch) -> Fate {
+    let length = load(ctx, scratch);
+    let asked = if length == 0 {
+        Asked::Drop(Reason::DnsMalformed)
+    } else {
+        let Scratch { packet, query, answer, veil, .. } = scratch;
+        let bytes = Bytes::new(&answer.message, length);
+        ask(workload, packet, transport(packet), &bytes, &mut query.room.name, &Maps::new(veil))
+    };
+    match asked {
+        Asked::Pass { reason, clamp_at } => {
+            count(workload.id, scratch.facts, Verdict::Allow, reason);
+            if clamp_at == 0 { Fate::Go } else { clamp(ctx, &scratch.packet, clamp_at) }
+        }
+        Asked::Refuse(refusal) => {
+            count(workload.id, scratch.facts, Verdict::Deny, Reason::NameNotGranted);
+            count::report_refusal(scratch, workload.id, &refusal);
+            turn_round(ctx, &scratch.packet, &refusal)
+        }
+        Asked::Drop(reason) => {
+            count(workload.id, scratch.facts, Verdict::Deny, reason);
+            Fate::Stop
+        }
+    }
+}
+
+/// A message from a trusted resolver.
+#[inline(never)]
+pub(crate) fn answer(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch) -> Fate {
+    let length = load(ctx, scratch);
+    if length == 0 {
+        // Part of a TCP stream that is not one whole message: the pod may read it, for it could
+        // only ask what was granted, and nothing is learned from it.
+        let stream = scratch.packet.protocol == protocol::TCP;
+        let (verdict, reason) = if stream {
+            (Verdict::Allow, Reason::AnswerPassed)
+        } else {
+            (Verdict::Deny, Reason::DnsMalformed)
+        };
+        count(workload.id, scratch.facts, verdict, reason);
+        return if stream { Fate::Go } else { Fate::Stop };
+    }
+    let heard = {
+        let Scratch { packet, query, answer, veil, .. } = scratch;
+        let bytes = Bytes::new(&answer.message, length);
+        hear(workload, packet, transport(packet), &bytes, &mut query.room, &Maps::new(veil))
+    };
+    match heard {
+        Answer::Pass(heard) => {
+            count(workload.id, scratch.facts, Verdict::Allow, heard.reason);
+            if heard.pattern.is_some() {
+                count::copy_answer(scratch, workload.id, heard.pattern, length);
+            }
+            Fate::Go
+        }
+        Answer::Drop(reason) => {
+            count(workload.id, scratch.facts, Verdict::Deny, reason);
+            Fate::Stop
+        }
+    }
+}
+
+/// Loads the one whole message that the packet carries and returns its length, or 0 if it does not
+/// carry one. No `Option`: its payload would be undefined on one path, and the verifier refuses the
+/// register that LLVM leaves it in.
+#[inline(always)]
+fn load(ctx: &TcContext, scratch: &mut Scratch) -> usize {
+    let packet = &scratch.packet;
+    let message = &mut scratch.answer.message;
+    let (offset, length) = if packet.protocol == protocol::TCP {
+        // RFC 1035 §4.2.2: a length of two bytes comes first.
+        if packet.payload_length <= 2 || !load::load_message(ctx, packet.payload, 2, message) {
+            return 0;
+        }
+        let announced = Bytes::new(message, 2).u16(0).unwrap_or_default();
+        if usize::from(announced) != packet.payload_length - 2 {
+            return 0;
+        }
+        (packet.payload + 2, packet.payload_length - 2)
+    } else {
+        // A datagram that will be segmented below this hook is several messages, of which only
+        // the first would be judged.
+        if scratch.facts.segmented {
+            return 0;
+        }
+        (packet.payload, packet.payload_length)
+    };
+    if load::load_message(ctx, offset, length, message) { length } else { 0 }
+}
+
+/// How the packet in the scratch travels.
+#[inline(always)]
+fn transport(packet: &Packet) -> Transport {
+    if packet.protocol == protocol::TCP { Transport::Tcp } else { Transport::Udp }
+}
+
+/// Lowers the EDNS payload size at `at` of the message, so that no answer needs fragments.
+#[inline(always)]
+fn clamp(ctx: &TcContext, packet: &Packet, at: usize) -> Fate {
+    // Over TCP the size means nothing, and a changed byte would need another checksum.
+    if packet.protocol == protocol::TCP {
+        return Fate::Go;
+    }
+    let offset = packet.payload + at;
+    let checksum = packet.transport + UDP_CHECKSUM_AT;
+    let Some(old) = load::load_word(ctx, offset) else {
+        return Fate::Stop;
+    };
+    if load::replace_word(ctx, checksum, offset, old, EDNS_BYTES) { Fate::Go } else { Fate::Stop }
+}
+
+/// Turns a query into its denial: ends swapped, flags replaced. Swapping changes no checksum.
+#[inline(always)]
+fn turn_round(ctx: &TcContext, packet: &Packet, refusal: &Refusal) -> Fate {
+    let checksum = packet.transport + UDP_CHECKSUM_AT;
+    let flags_at = packet.payload + FLAGS_AT;
+    let done = load::replace_word(ctx, checksum, flags_at, refusal.old_flags, refusal.new_flags)
+        && load::swap_ends(ctx, packet);
+    if done { Fate::Return } else { Fate::Stop }
+}
+
+#[inline(always)]
+fn count(workload: WorkloadId, facts: FrameFacts, verdict: Verdict, reason: Reason) {
+    let tally = Tally { flows: 1, bytes: facts.length as u64 };
+    count::count(workload, Layer::Dns, verdict, reason, tally);
+}

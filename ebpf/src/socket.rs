@@ -1,0 +1,99 @@
+//! The socket layer: connect() and sendmsg() of a workload, judged before a packet exists.
+
+use aya_ebpf::programs::SockAddrContext;
+use exeat_common::{
+    abi::{Workload, setting_flag},
+    decide::{Tables as _, decide},
+    flow::Flow,
+    id::WorkloadId,
+    reason::{Layer, Reason, Verdict},
+};
+
+use crate::{
+    count::{self, Tally},
+    load::{self, Destination},
+    tables::{Maps, Word, settings, workload_by_cgroup},
+};
+
+/// What becomes of the call.
+pub(crate) enum Call {
+    Proceed,
+    Fail,
+}
+
+const ECONNREFUSED: i32 = 111;
+
+#[inline(always)]
+pub(crate) fn judge4(ctx: &SockAddrContext) -> Call {
+    judge(load::destination4(ctx))
+}
+
+#[inline(always)]
+pub(crate) fn judge6(ctx: &SockAddrContext) -> Call {
+    judge(load::destination6(ctx))
+}
+
+#[inline(always)]
+fn judge(destination: Destination) -> Call {
+    let veil = Word::new(0);
+    let maps = Maps::new(&veil);
+    let workload = workload_of_current_task();
+    let flow = Flow {
+        workload,
+        destination: destination.address,
+        port: destination.port,
+        protocol: destination.protocol,
+    };
+    let decision = decide(&flow, &maps);
+    let id = workload.map_or(WorkloadId::default(), |workload| workload.id);
+    count::count(
+        id,
+        Layer::Socket,
+        decision.verdict,
+        decision.reason,
+        Tally { flows: 1, bytes: 0 },
+    );
+    count::report(&flow, Layer::Socket, &decision);
+    match decision.verdict {
+        Verdict::Allow => Call::Proceed,
+        Verdict::Deny => refuse(&maps),
+        // Nothing here rewrites a destination, and the undirected flow is not what was declared.
+        Verdict::Redirect => {
+            count::count(
+                id,
+                Layer::Socket,
+                Verdict::Deny,
+                Reason::NoRedirect,
+                Tally { flows: 1, bytes: 0 },
+            );
+            refuse(&maps)
+        }
+    }
+}
+
+#[inline(always)]
+fn refuse(maps: &Maps<'_>) -> Call {
+    if maps.setting_flags() & setting_flag::DENY_REFUSED != 0 {
+        load::set_errno(ECONNREFUSED);
+    }
+    Call::Fail
+}
+
+/// The workload whose cgroup the current task is in or below. The task and not the socket counts:
+/// a socket that was made elsewhere and passed in is judged by who uses it.
+#[inline(always)]
+fn workload_of_current_task() -> Option<&'static Workload> {
+    let depths = settings()?.cgroup_depths;
+    for depth in depths {
+        if depth == 0 {
+            break;
+        }
+        let id = load::ancestor_cgroup(depth);
+        if id != 0
+            && let Some(workload) = workload_by_cgroup(id)
+        {
+            return Some(workload);
+        }
+    }
+    None
+}

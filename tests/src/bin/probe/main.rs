@@ -1,0 +1,164 @@
+//! A client in a pod: tries one thing and prints what came of it as one JSON object.
+
+mod dns;
+mod forge;
+mod load;
+mod reach;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+use hickory_proto::rr::RecordType;
+
+/// Tries one thing from where it is started and prints the outcome as JSON.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Asks a DNS server for a name.
+    Resolve {
+        name: String,
+        #[arg(long)]
+        server: SocketAddr,
+        #[arg(long, value_enum, default_value = "a")]
+        kind: Kind,
+        #[arg(long)]
+        tcp: bool,
+        /// Message id, for tests which forge an answer to it.
+        #[arg(long)]
+        id: Option<u16>,
+        /// Local port, for the same.
+        #[arg(long, default_value_t = 0)]
+        local_port: u16,
+        #[arg(long, default_value_t = 3000)]
+        timeout_ms: u64,
+    },
+    /// Opens a TCP connection and asks for a page.
+    Connect {
+        address: IpAddr,
+        port: u16,
+        #[arg(long, default_value_t = 3000)]
+        timeout_ms: u64,
+    },
+    /// Sends a datagram and waits for it to come back.
+    Udp {
+        address: IpAddr,
+        port: u16,
+        /// Connects the socket before sending; else each datagram names its destination.
+        #[arg(long)]
+        connected: bool,
+        #[arg(long, default_value_t = 1500)]
+        timeout_ms: u64,
+    },
+    /// Resolves `n<i>.SUFFIX` for i = first… and connects to the answer at once.
+    ResolveConnect {
+        suffix: String,
+        port: u16,
+        #[arg(long)]
+        server: SocketAddr,
+        #[arg(long, default_value_t = 0)]
+        first: u32,
+        #[arg(long, default_value_t = 1)]
+        count: u32,
+        #[arg(long, value_enum, default_value = "a")]
+        kind: Kind,
+    },
+    /// Connects to allowed and to denied addresses in turn.
+    Load {
+        #[arg(long, required = true)]
+        allowed: Vec<SocketAddr>,
+        #[arg(long, required = true)]
+        denied: Vec<SocketAddr>,
+        /// Stops after this many connects.
+        #[arg(long)]
+        attempts: u64,
+        /// Goes on beyond `attempts` until this file exists.
+        #[arg(long)]
+        until: Option<std::path::PathBuf>,
+    },
+    /// Sends a DNS answer that nobody gave, from any source address this host can bind.
+    Forge {
+        #[arg(long)]
+        from: SocketAddr,
+        #[arg(long)]
+        to: SocketAddr,
+        #[arg(long)]
+        id: u16,
+        #[arg(long)]
+        name: String,
+        #[arg(long)]
+        answer: IpAddr,
+        #[arg(long, default_value_t = 1)]
+        times: u32,
+    },
+    /// Keeps a CPU busy until it is ended.
+    Burn,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    A,
+    Aaaa,
+}
+
+impl Kind {
+    fn record_type(self) -> RecordType {
+        match self {
+            Self::A => RecordType::A,
+            Self::Aaaa => RecordType::AAAA,
+        }
+    }
+}
+
+fn main() -> Result<()> {
+    let output = match Args::parse().command {
+        Command::Resolve { name, server, kind, tcp, id, local_port, timeout_ms } => {
+            let question = dns::Question {
+                name: &name,
+                kind: kind.record_type(),
+                server,
+                id,
+                local_port,
+                tcp,
+                timeout: Duration::from_millis(timeout_ms),
+            };
+            serde_json::to_string(&dns::resolve(&question)?)?
+        }
+        Command::Connect { address, port, timeout_ms } => {
+            let timeout = Duration::from_millis(timeout_ms);
+            serde_json::to_string(&reach::connect(SocketAddr::new(address, port), timeout))?
+        }
+        Command::Udp { address, port, connected, timeout_ms } => {
+            let timeout = Duration::from_millis(timeout_ms);
+            let destination = SocketAddr::new(address, port);
+            serde_json::to_string(&reach::udp(destination, connected, timeout))?
+        }
+        Command::ResolveConnect { suffix, port, server, first, count, kind } => {
+            let names = (first..first + count).map(|number| format!("n{number}.{suffix}"));
+            serde_json::to_string(&load::first_connects(names, kind.record_type(), server, port)?)?
+        }
+        Command::Load { allowed, denied, attempts, until } => {
+            serde_json::to_string(&load::load(&allowed, &denied, attempts, until.as_deref()))?
+        }
+        Command::Forge { from, to, id, name, answer, times } => {
+            forge::send(from, to, id, &name, answer, times)?;
+            "{}".to_owned()
+        }
+        Command::Burn => burn(),
+    };
+    println!("{output}");
+    Ok(())
+}
+
+fn burn() -> ! {
+    loop {
+        std::hint::spin_loop();
+    }
+}

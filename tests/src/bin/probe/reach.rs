@@ -1,0 +1,65 @@
+//! Opening TCP connections and exchanging datagrams, with the outcome as a word.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use exeat_tests::probe::Reached;
+use nix::errno::Errno;
+
+/// The name of what went wrong, as an application would see it.
+pub(crate) fn word(error: &std::io::Error) -> String {
+    match (error.raw_os_error(), error.kind()) {
+        (None, ErrorKind::TimedOut) | (_, ErrorKind::WouldBlock) => "TIMEOUT".to_owned(),
+        (Some(number), _) => format!("{:?}", Errno::from_raw(number)),
+        (None, kind) => format!("{kind:?}"),
+    }
+}
+
+/// Connects and asks for a page, so that the connection is known to work in both directions.
+pub(crate) fn connect(destination: SocketAddr, timeout: Duration) -> Reached {
+    let start = Instant::now();
+    let outcome = TcpStream::connect_timeout(&destination, timeout).and_then(|mut stream| {
+        stream.set_read_timeout(Some(timeout))?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut byte = [0];
+        // A TLS server answers an HTTP request with an alert, which is an answer as well.
+        stream.read_exact(&mut byte)
+    });
+    reached(start, outcome)
+}
+
+/// Sends a datagram and waits for it to come back.
+pub(crate) fn udp(destination: SocketAddr, connected: bool, timeout: Duration) -> Reached {
+    let start = Instant::now();
+    reached(start, echo(destination, connected, timeout))
+}
+
+fn echo(destination: SocketAddr, connected: bool, timeout: Duration) -> std::io::Result<()> {
+    let socket = UdpSocket::bind((unspecified(destination), 0))?;
+    socket.set_read_timeout(Some(timeout))?;
+    if connected {
+        socket.connect(destination)?;
+        socket.send(b"exeat")?;
+    } else {
+        socket.send_to(b"exeat", destination)?;
+    }
+    let mut datagram = [0; 64];
+    socket.recv_from(&mut datagram).map(|_| ())
+}
+
+pub(crate) fn unspecified(like: SocketAddr) -> IpAddr {
+    match like {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+pub(crate) fn micros(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+fn reached(start: Instant, outcome: std::io::Result<()>) -> Reached {
+    let result = outcome.map_or_else(|error| word(&error), |()| "OK".to_owned());
+    Reached { result, micros: micros(start) }
+}

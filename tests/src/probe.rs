@@ -1,0 +1,57 @@
+//! What `exeat-probe` prints: one JSON object a run, the same types on both sides.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// Result of `exeat-probe resolve`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Resolved {
+    /// The response code (`NoError`, `NXDomain`, …), or what kept an answer away: the name of
+    /// an errno, `TIMEOUT`.
+    pub rcode: String,
+    pub addresses: Vec<IpAddr>,
+    pub micros: u64,
+}
+
+/// Result of `exeat-probe connect` and `exeat-probe udp`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reached {
+    /// `OK`, the name of an errno such as `EPERM`, or `TIMEOUT`.
+    pub result: String,
+    pub micros: u64,
+}
+
+/// Result of `exeat-probe resolve-connect`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FirstConnects {
+    pub attempts: u32,
+    pub failed: u32,
+    /// The first few failures, in words.
+    pub failures: Vec<String>,
+    pub seconds: f64,
+}
+
+/// Result of `exeat-probe load`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Load {
+    pub allowed_ok: u64,
+    pub allowed_failed: u64,
+    pub denied_blocked: u64,
+    pub denied_leaked: u64,
+    /// The first few failures and leaks, in words.
+    pub surprises: Vec<String>,
+    pub seconds: f64,
+}
+
+impl Resolved {
+    pub fn is_nxdomain(&self) -> bool {
+        self.rcode == "NXDomain"
+    }
+}
+
+impl Reached {
+    pub fn is_ok(&self) -> bool {
+        self.result == "OK"
+    }
+}

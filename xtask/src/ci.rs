@@ -1,0 +1,42 @@
+//! `ci`: every check, cheapest first; the continuous integration runs this and nothing else.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{run, stages::Stages, test, tidy};
+
+/// The checks that are one cargo call each.
+const CARGO_STAGES: [(&str, &[&str]); 3] = [
+    ("format", &["fmt", "--all", "--check"]),
+    ("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    ("docs", &["doc", "--workspace", "--no-deps", "--document-private-items"]),
+];
+
+/// Runs all stages; the first failure ends it and names the command that repeats it alone.
+pub(crate) fn ci() -> Result<()> {
+    let mut stages = Stages::default();
+    stages.run("tidy", "cargo xtask tidy", || tidy::tidy().map(|()| ok()))?;
+    for (name, arguments) in CARGO_STAGES {
+        let mut cargo = run::cargo();
+        cargo.args(arguments);
+        let mut alone = format!("cargo {}", arguments.join(" "));
+        if name == "docs" {
+            deny_doc_warnings(&mut cargo);
+            alone.insert_str(0, "RUSTDOCFLAGS=-Dwarnings ");
+        }
+        stages.run(name, &alone, || run::run(&mut cargo).map(|()| ok()))?;
+    }
+    stages
+        .run("test", "cargo xtask test", || test::test(&test::Options::default()).map(|()| ok()))?;
+    stages.print();
+    Ok(())
+}
+
+fn ok() -> String {
+    "ok".to_owned()
+}
+
+fn deny_doc_warnings(cargo: &mut Command) {
+    cargo.env("RUSTDOCFLAGS", "-Dwarnings");
+}

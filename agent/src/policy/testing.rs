@@ -8,7 +8,7 @@ use std::{
 };
 
 use exeat_common::{
-    abi::{Fact, FactKey, FactValue, Workload},
+    abi::{Fact, FactKey, FactValue, RuleKey, Workload, mode, name_flag, workload_flag},
     decide::{Decision, decide},
     flow::{Flow, protocol},
     id::SubjectId,
@@ -217,6 +217,9 @@ pub(crate) fn world() -> impl Strategy<Value = World> {
         config.scope = if all { Scope::All } else { Scope::External };
         config.cluster_cidrs =
             inside.then(|| cidr::parse("10.1.0.0/16")).flatten().into_iter().collect();
+        if !any {
+            config.dns.internal_domains.clear();
+        }
         if resolver {
             config.dns.resolvers = vec![([10, 1, 2, 3], 443).into()];
         }
@@ -242,19 +245,36 @@ pub(crate) fn attempt() -> impl Strategy<Value = Attempt> {
 
 /// The pattern the kernel finds for a name: itself, else the longest wildcard.
 pub(crate) fn match_name(image: &Image, name: &str) -> SubjectId {
+    find_name(image, name).0
+}
+
+/// Whether a pod may ask for a name: it is granted or internal, or the pod is held to nothing.
+pub(crate) fn resolves(image: &Image, cgroup: u64, name: &str) -> bool {
+    let (pattern, internal) = find_name(image, name);
+    image.by_cgroup.get(&cgroup).is_some_and(|workload| {
+        let mark = RuleKey::grant(workload.policy, pattern);
+        let is_free =
+            workload.mode == mode::ALLOW_ANY || workload.flags & workload_flag::EXEMPT != 0;
+        is_free || internal || pattern.is_some() && image.rules.contains_key(&mark)
+    })
+}
+
+fn find_name(image: &Image, name: &str) -> (SubjectId, bool) {
     let name = host(name);
     let lookup = |pattern: &HostPattern| image.names.get(&WireName(pattern.wire())).copied();
-    if let Some(value) = lookup(&name)
-        && (value.exact.is_some() || value.flags & 1 != 0)
-    {
-        return value.exact;
+    if let Some(value) = lookup(&name) {
+        let internal = value.flags & name_flag::INTERNAL != 0;
+        if value.exact.is_some() || internal {
+            return (value.exact, internal);
+        }
     }
     let longest = image.settings.map_or(0, |it| it.longest_wildcard_bytes as usize);
-    name.covering()
-        .filter(|wide| wide.wire().len() <= longest)
+    let suffixes = name.covering().filter(|wide| wide.wire().len() <= longest);
+    suffixes
         .filter_map(|wide| lookup(&wide))
-        .find(|value| value.wildcard.is_some() || value.flags & 2 != 0)
-        .map_or(SubjectId::NONE, |value| value.wildcard)
+        .map(|value| (value.wildcard, value.flags & name_flag::INTERNAL_BELOW != 0))
+        .find(|(wildcard, internal)| wildcard.is_some() || *internal)
+        .unwrap_or_default()
 }
 
 /// What `image` says to an attempt by a pod that was told these patterns.
@@ -266,10 +286,8 @@ pub(crate) fn judge(image: &Image, attempt: &Attempt, patterns: &[SubjectId]) ->
             let fact = patterns.get(slot).filter(|pattern| pattern.is_some());
             fact.map_or(0, |pattern| Fact { pattern: *pattern, expiry: NOW + 1 }.pack())
         });
-        facts.insert(
-            FactKey { workload: *id, address: attempt.address.into() },
-            FactValue { slots },
-        );
+        let key = FactKey { workload: *id, address: attempt.address.into() };
+        facts.insert(key, FactValue { slots });
     }
     let tables = ImageTables { image, facts: &facts, now: NOW };
     let flow = Flow {

@@ -7,6 +7,12 @@
 //! either is desired and has everything desired above it in place, or is installed and has
 //! everything installed above it in place. Every verdict on the way is one of the two.
 //!
+//! Names have no policy. New ones are added at the beginning, worth in every policy in use what
+//! answered for them so far; those that are gone are taken out when all rules are as desired,
+//! for the compiler keeps the rules of a pattern that left as long as a shorter one covers it.
+//! One thing is not exact: a name that is asked for on the way has the rank of its new pattern and
+//! the rules of the old one, so if its address has a second declared name, the other may decide.
+//!
 //! Workloads that change their policy do so at once: the new one is complete before, the old one
 //! is taken apart after. The compiler moves them only to policies that are new or stay as they are.
 //!
@@ -50,17 +56,18 @@ fn diff_within(installed: &Image, desired: &Image, rules: usize) -> Vec<MapOp> {
         drop_allowances(&mut way);
     }
     open_top(&mut way);
-    let kept = PolicyUse::new(installed, desired);
-    complete(&mut way, &kept.fresh);
+    let policies = PolicyUse::new(installed, desired);
+    names::add(&mut way, &policies.before, fits);
+    complete(&mut way, &policies.fresh);
     workloads::switch(&mut way);
 
-    let changed: BTreeSet<PolicyId> = way.changed_policies(&kept.staying);
+    let changed: BTreeSet<PolicyId> = way.changed_policies(&policies.staying);
     prefixes::write(&mut way, &changed, fits);
     let rules = names::RuleChanges::new(&way, &changed);
     rules.write(&mut way);
-    names::write_names(&mut way);
     workloads::change_modes(&mut way);
     rules.remove(&mut way);
+    names::settle(&mut way);
     prefixes::remove(&mut way, &changed);
 
     way.sweep();
@@ -71,6 +78,8 @@ fn diff_within(installed: &Image, desired: &Image, rules: usize) -> Vec<MapOp> {
 
 /// Which policies workloads have.
 struct PolicyUse {
+    /// Somebody has them before.
+    before: BTreeSet<PolicyId>,
     /// Nobody has them yet.
     fresh: BTreeSet<PolicyId>,
     /// Somebody has them before and after.
@@ -87,6 +96,7 @@ impl PolicyUse {
         Self {
             fresh: after.difference(&before).copied().collect(),
             staying: after.intersection(&before).copied().collect(),
+            before,
         }
     }
 }

@@ -4,14 +4,17 @@
 //! counts. So desired redirects are written before other rules, installed ones are removed after,
 //! and within each group the order is that of the subjects.
 
-use std::{cmp::Reverse, collections::BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use exeat_common::{
-    abi::{NameValue, RuleKey, RuleValue, action},
+    abi::{NameValue, RuleKey, RuleValue, action, name_flag},
     id::{PolicyId, SubjectId},
 };
 
-use super::way::{Way, rules_of};
+use super::way::{Way, rules_at, rules_of};
 use crate::policy::image::{MapOp, WireName};
 
 /// The rules by name that differ.
@@ -33,7 +36,7 @@ impl RuleChanges {
     pub(super) fn new(way: &Way<'_>, policies: &BTreeSet<PolicyId>) -> Self {
         let mut changes = Vec::new();
         for policy in policies {
-            let installed = way.from.rules.range(rules_of(*policy));
+            let installed = way.now.rules.range(rules_of(*policy));
             let desired = way.to.rules.range(rules_of(*policy));
             let keys: BTreeSet<RuleKey> = installed
                 .chain(desired)
@@ -43,7 +46,7 @@ impl RuleChanges {
             for key in keys {
                 let change = Change {
                     key,
-                    installed: way.from.rules.get(&key).copied(),
+                    installed: way.now.rules.get(&key).copied(),
                     desired: way.to.rules.get(&key).copied(),
                 };
                 if change.installed != change.desired {
@@ -80,51 +83,140 @@ impl RuleChanges {
     }
 }
 
-/// Makes the names as desired: first what they mean newly, the longest first, then without what
-/// they meant before, the shortest first. Names have no policy, so all rules are written already.
-pub(super) fn write_names(way: &mut Way<'_>) {
+/// Adds the names that are new, the longest first, without changing what any policy in use grants:
+/// a name that a new pattern takes from a shorter one is worth there what the shorter one is. What
+/// is internal on either side is internal on the way.
+pub(super) fn add(way: &mut Way<'_>, policies: &BTreeSet<PolicyId>, keep_all: bool) {
+    let (from, to) = (way.from, way.to);
+    let nothing = NameValue { exact: SubjectId::NONE, wildcard: SubjectId::NONE, flags: 0 };
+    for name in changed(way).into_iter().rev() {
+        let installed = from.names.get(name).copied().unwrap_or(nothing);
+        let desired = to.names.get(name).copied().unwrap_or(nothing);
+        let exact = found(&from.names, name, false);
+        let wildcard = found(&from.names, name, true);
+        inherit(way, policies, desired.exact, exact.subject, keep_all);
+        inherit(way, policies, desired.wildcard, wildcard.subject, keep_all);
+        let exact = exact.or_internal(found(&to.names, name, false));
+        let wildcard = wildcard.or_internal(found(&to.names, name, true));
+        let flag = |is_internal: bool, flag: u32| if is_internal { flag } else { 0 };
+        let value = NameValue {
+            exact: exact.kept(installed.exact, desired.exact),
+            wildcard: wildcard.kept(installed.wildcard, desired.wildcard),
+            flags: flag(exact.is_internal, name_flag::INTERNAL)
+                | flag(wildcard.is_internal, name_flag::INTERNAL_BELOW),
+        };
+        way.set_name(name, value);
+    }
+}
+
+/// Takes out what names do not mean any more, the shortest first. All rules are as desired by then.
+pub(super) fn settle(way: &mut Way<'_>) {
+    let to = way.to;
+    for name in changed(way) {
+        match to.names.get(name) {
+            Some(desired) => way.set_name(name, *desired),
+            None => way.push(MapOp::RemoveName(name.clone())),
+        }
+    }
+}
+
+/// The names that differ, the shortest first.
+fn changed<'a>(way: &Way<'a>) -> Vec<&'a WireName> {
     let (from, to) = (way.from, way.to);
     let keys: BTreeSet<&WireName> = from.names.keys().chain(to.names.keys()).collect();
     let mut changed: Vec<&WireName> =
         keys.into_iter().filter(|name| from.names.get(name) != to.names.get(name)).collect();
-    changed.sort_by_key(|name| Reverse(labels(name)));
-    for name in &changed {
-        if let Some(desired) = to.names.get(name) {
-            way.set_name(name, over(*desired, from.names.get(name)));
-        }
+    changed.sort_by_key(|name| labels(name));
+    changed
+}
+
+/// Gives a new pattern the rules of the pattern that answered before it. Unless `keep_all`, those
+/// that allow are left out, to save room.
+fn inherit(
+    way: &mut Way<'_>,
+    policies: &BTreeSet<PolicyId>,
+    subject: SubjectId,
+    before: SubjectId,
+    keep_all: bool,
+) {
+    if !subject.is_some() || !before.is_some() || subject == before {
+        return;
     }
-    for name in changed.iter().rev() {
-        match to.names.get(name) {
-            Some(desired) => way.set_name(name, *desired),
-            None => way.push(MapOp::RemoveName((*name).clone())),
+    let from = way.from;
+    for policy in policies {
+        // A pattern that has rules there is not new: it answered before.
+        let mut own = from.rules.range(rules_at(*policy, subject));
+        if own.next().is_some() {
+            continue;
+        }
+        for (key, rule) in from.rules.range(rules_at(*policy, before)) {
+            if keep_all || rule.action != action::ALLOW {
+                way.set_rule(RuleKey { subject, ..*key }, *rule);
+            }
         }
     }
 }
 
-/// `desired`, and where it says nothing what was installed.
-fn over(desired: NameValue, installed: Option<&NameValue>) -> NameValue {
-    let Some(installed) = installed else {
-        return desired;
-    };
-    let either = |desired: SubjectId, installed: SubjectId| {
-        if desired.is_some() { desired } else { installed }
-    };
-    NameValue {
-        exact: either(desired.exact, installed.exact),
-        wildcard: either(desired.wildcard, installed.wildcard),
-        flags: desired.flags | installed.flags,
+/// What answers for a name, or for the names below it.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    subject: SubjectId,
+    is_internal: bool,
+}
+
+impl Found {
+    fn or_internal(self, other: Self) -> Self {
+        Self { is_internal: self.is_internal || other.is_internal, ..self }
     }
+
+    /// What the slot holds on the way: what is installed, else what is desired. If neither is
+    /// there but the name is internal, the kernel looks no further, so it must be said here.
+    fn kept(self, installed: SubjectId, desired: SubjectId) -> SubjectId {
+        let inherited = if self.is_internal { self.subject } else { SubjectId::NONE };
+        let candidates = [installed, desired, inherited];
+        let mut candidates = candidates.into_iter();
+        candidates.find(|it| it.is_some()).unwrap_or_default()
+    }
+}
+
+/// What answers for `name`, or for what lies `below` it.
+fn found(names: &BTreeMap<WireName, NameValue>, name: &WireName, below: bool) -> Found {
+    let value = |name: &[u8]| names.get(&WireName(name.to_vec())).copied();
+    let mut suffix = Some(name.as_bytes());
+    if !below {
+        if let Some(value) = value(name.as_bytes()) {
+            let found =
+                Found { subject: value.exact, is_internal: value.flags & name_flag::INTERNAL != 0 };
+            if found.subject.is_some() || found.is_internal {
+                return found;
+            }
+        }
+        suffix = parent(name.as_bytes());
+    }
+    while let Some(wire) = suffix {
+        if let Some(value) = value(wire) {
+            let found = Found {
+                subject: value.wildcard,
+                is_internal: value.flags & name_flag::INTERNAL_BELOW != 0,
+            };
+            if found.subject.is_some() || found.is_internal {
+                return found;
+            }
+        }
+        suffix = parent(wire);
+    }
+    Found::default()
+}
+
+/// The name without its first label; none of the root.
+fn parent(wire: &[u8]) -> Option<&[u8]> {
+    let (&length, tail) = wire.split_first()?;
+    if length == 0 {
+        return None;
+    }
+    tail.get(usize::from(length)..)
 }
 
 fn labels(name: &WireName) -> usize {
-    let mut rest = name.as_bytes();
-    let mut labels = 0;
-    while let Some((&length, tail)) = rest.split_first() {
-        if length == 0 {
-            break;
-        }
-        rest = tail.get(usize::from(length)..).unwrap_or_default();
-        labels += 1;
-    }
-    labels
+    std::iter::successors(Some(name.as_bytes()), |wire| parent(wire)).count()
 }

@@ -1,0 +1,100 @@
+//! The tables against a model that knows no numbers, no tables and no closing.
+
+use std::collections::BTreeSet;
+
+use exeat_common::{
+    id::SubjectId,
+    reason::{Reason, Verdict},
+};
+use proptest::prelude::*;
+
+use super::{compiled, one_each};
+use crate::{
+    config::Config,
+    policy::{
+        ids::Ids,
+        testing::{
+            Attempt, NAMES, NAMESPACES, PORTS, World, attempt, entries, host, judge, match_name,
+            registry, world,
+        },
+        view::Sources,
+    },
+};
+
+/// The verdict by the words of the registry: no numbers, no tables, no closing.
+fn model(world: &World, attempt: &Attempt) -> Option<bool> {
+    let placed = world.workloads.iter().find(|it| it.cgroup_id == Some(attempt.cgroup))?;
+    let namespace = &placed.workload.key.namespace;
+    let view = Sources::new(&world.registry).view(namespace, &mut BTreeSet::new());
+    let mut nets: Vec<_> =
+        view.prefixes.iter().filter(|(net, _)| net.contains(&attempt.address)).collect();
+    nets.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
+    let by_address = nets.iter().find_map(|(_, ports)| ports.get(&attempt.port));
+    if let Some(granted) = by_address {
+        return Some(granted.denied.is_none());
+    }
+    let names: Vec<_> = attempt.names.iter().map(|name| host(name)).collect();
+    let mut patterns: Vec<_> = view
+        .names
+        .iter()
+        .filter(|(pattern, _)| names.iter().any(|name| pattern.covers(name)))
+        .collect();
+    patterns
+        .sort_by_key(|(pattern, _)| std::cmp::Reverse((!pattern.is_wildcard(), pattern.labels())));
+    let by_name = patterns.iter().find_map(|(_, ports)| ports.get(&attempt.port));
+    Some(by_name.is_some_and(|granted| granted.denied.is_none()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn tables_say_what_the_registry_says(mut world in world(), attempts in proptest::collection::vec(attempt(), 40)) {
+        world.config = Config::offline();
+        for workload in &mut world.workloads {
+            workload.workload.is_exempt = false;
+        }
+        let image = compiled(&world.registry, &world.workloads, &mut Ids::default()).image;
+        for mut attempt in attempts {
+            // Echo has no port of its own, and of several names the tables know one pattern each.
+            attempt.names.truncate(1);
+            if attempt.port.0 == 0 {
+                continue;
+            }
+            let told: Vec<SubjectId> = attempt.names.iter().map(|name| match_name(&image, name)).collect();
+            let got = judge(&image, &attempt, &told).verdict == Verdict::Allow;
+            prop_assert_eq!(got, model(&world, &attempt).unwrap_or(false), "{:?}", attempt);
+        }
+    }
+
+    #[test]
+    fn the_order_of_objects_plays_no_part(entries in entries().prop_flat_map(|it| (Just(it.clone()), Just(it).prop_shuffle()))) {
+        let workloads = one_each(&NAMESPACES);
+        let [a, b] = [entries.0, entries.1].map(|entries| {
+            let compiled = compiled(&registry(entries), &workloads, &mut Ids::default());
+            (compiled.image, compiled.reports)
+        });
+        prop_assert_eq!(a, b);
+    }
+}
+
+#[test]
+fn the_small_world_is_not_all_denied() {
+    // The property tests prove little if nothing is ever allowed in them.
+    use proptest::{strategy::ValueTree, test_runner::TestRunner};
+    let mut runner = TestRunner::deterministic();
+    let mut allowed = 0;
+    for _ in 0..200 {
+        let world = world().new_tree(&mut runner).expect("a world").current();
+        let image = compiled(&world.registry, &world.workloads, &mut Ids::default()).image;
+        for (name, port) in NAMES.iter().flat_map(|name| PORTS.map(|port| (name, port))) {
+            let attempt =
+                Attempt { cgroup: 1, address: [192, 0, 2, 1].into(), port, names: Vec::new() };
+            let decision = judge(&image, &attempt, &[match_name(&image, name)]);
+            allowed += usize::from(
+                decision.verdict == Verdict::Allow && decision.reason == Reason::Registered,
+            );
+        }
+    }
+    assert!(allowed > 500, "{allowed} of 6400");
+}

@@ -31,12 +31,14 @@ impl Address {
 
     #[inline(always)]
     pub const fn from_v6(octets: [u8; 16]) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
+        let ([w, x, y, z], _) = octets.as_chunks() else {
+            return Self([0; 4]);
+        };
         Self([
-            u32::from_ne_bytes([a, b, c, d]),
-            u32::from_ne_bytes([e, f, g, h]),
-            u32::from_ne_bytes([i, j, k, l]),
-            u32::from_ne_bytes([m, n, o, p]),
+            u32::from_ne_bytes(*w),
+            u32::from_ne_bytes(*x),
+            u32::from_ne_bytes(*y),
+            u32::from_ne_bytes(*z),
         ])
     }
 
@@ -48,10 +50,7 @@ impl Address {
 
     #[inline(always)]
     pub const fn octets(&self) -> [u8; 16] {
-        let [w, x, y, z] = self.0;
-        let ([a, b, c, d], [e, f, g, h]) = (w.to_ne_bytes(), x.to_ne_bytes());
-        let ([i, j, k, l], [m, n, o, p]) = (y.to_ne_bytes(), z.to_ne_bytes());
-        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+        zerocopy::transmute!(self.0)
     }
 
     #[inline(always)]

@@ -37,6 +37,7 @@ impl<'a, const N: usize> Bytes<'a, N> {
 
     /// The same bytes with a length that is veiled, for a loop that compares it on every step.
     #[inline(always)]
+    #[must_use]
     pub fn veiled<V: Veil>(&self, veil: &V) -> Self {
         Self::new(self.buffer, veil.veil(self.length))
     }

@@ -67,7 +67,7 @@ impl Decision {
 ///    longest learned wildcard. It must have a rule for this port and protocol; if the names of
 ///    one address disagree, a redirect beats a direct rule
 /// 4. the action of that rule; what cannot be enforced → deny with its reason
-/// 5. nothing matched → deny; under ALLOW_ANY allow, and count what would have been denied
+/// 5. nothing matched → deny; under `ALLOW_ANY` allow, and count what would have been denied
 #[inline(always)]
 pub fn decide<T: Tables>(flow: &Flow<'_>, tables: &T) -> Decision {
     // Step 1.

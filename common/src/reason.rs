@@ -36,7 +36,7 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
 pub enum Layer {
-    /// The cgroup hooks at connect() and sendmsg().
+    /// The cgroup hooks at `connect()` and `sendmsg()`.
     Socket = 1,
     /// The traffic control hooks on the host side of the veth.
     Wire = 2,

@@ -95,7 +95,6 @@ pub(crate) fn report(flow: &Flow<'_>, layer: Layer, decision: &Decision) {
 }
 
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is the thread group id")]
 fn current_process() -> u32 {
     (bpf_get_current_pid_tgid() >> 32) as u32
 }

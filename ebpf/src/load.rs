@@ -163,7 +163,7 @@ pub(crate) fn replace_word(
     let new_bytes = new.to_be_bytes();
     // The sum runs over words from the UDP header on; a word at an odd offset straddles two of
     // them, which is the same as its bytes being swapped (RFC 1071 §2(B)).
-    let (old, new) = if (offset - checksum) % 2 == 0 {
+    let (old, new) = if (offset - checksum).is_multiple_of(2) {
         (old.to_be(), new.to_be())
     } else {
         (old.to_be().swap_bytes(), new.to_be().swap_bytes())
@@ -197,9 +197,12 @@ pub(crate) fn swap_ends(ctx: &TcContext, packet: &Packet) -> bool {
     let source = packet.source.octets();
     let destination = packet.destination.octets();
     let ends_swapped = if packet.source.is_v4() {
-        let [.., a, b, c, d] = destination;
-        let [.., e, f, g, h] = source;
-        store(ctx, V4_SOURCE_AT, [a, b, c, d, e, f, g, h])
+        match (destination.last_chunk::<4>(), source.last_chunk::<4>()) {
+            (Some(to), Some(from)) => {
+                store(ctx, V4_SOURCE_AT, *to) && store(ctx, V4_SOURCE_AT + to.len(), *from)
+            }
+            _ => false,
+        }
     } else {
         store(ctx, V6_SOURCE_AT, destination) && store(ctx, V6_SOURCE_AT + 16, source)
     };

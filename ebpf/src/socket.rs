@@ -1,4 +1,4 @@
-//! The socket layer: connect() and sendmsg() of a workload, judged before a packet exists.
+//! The socket layer: `connect()` and `sendmsg()` of a workload, judged before a packet exists.
 
 use aya_ebpf::programs::SockAddrContext;
 use exeat_common::{
@@ -16,6 +16,7 @@ use crate::{
 };
 
 /// What becomes of the call.
+#[derive(Clone, Copy)]
 pub(crate) enum Call {
     Proceed,
     Fail,

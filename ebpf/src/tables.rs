@@ -221,10 +221,10 @@ impl Tables for Maps<'_> {
 
     #[inline(always)]
     fn facts(&self, key: &FactKey) -> Option<FactValue> {
-        let [a, b, c, d, e, f, g, h] = fact_slots(key)?;
-        let slots =
-            [a.load(), b.load(), c.load(), d.load(), e.load(), f.load(), g.load(), h.load()];
-        Some(FactValue { slots })
+        let slots = fact_slots(key)?;
+        Some(FactValue {
+            slots: core::array::from_fn(|index| slots.get(index).map_or(0, Word::load)),
+        })
     }
 
     #[inline(always)]
@@ -276,6 +276,7 @@ impl Veil for Maps<'_> {
     }
 
     #[inline(always)]
+    #[expect(clippy::cast_ptr_alignment, reason = "a name buffer is aligned to eight bytes")]
     fn clear(&self, key: &mut NameKeyLong) {
         let (words, _) = key.as_chunks_mut::<8>();
         for word in words {

@@ -19,6 +19,7 @@ use crate::{
 };
 
 /// What becomes of a frame.
+#[derive(Clone, Copy)]
 pub(crate) enum Fate {
     Go,
     Stop,

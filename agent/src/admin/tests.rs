@@ -1,5 +1,7 @@
 //! The pages, over a real socket, of an agent on a kernel in memory.
 
+#![expect(clippy::disallowed_methods, reason = "each test awaits the task it starts")]
+
 use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use tokio::{

@@ -23,6 +23,7 @@ pub(super) fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> a
 }
 
 /// Asks for a page; an answer other than 200 is an error with the agent's words.
+#[expect(clippy::disallowed_methods, reason = "the process ends with its one connection")]
 pub(super) async fn ask(socket: &Path, page: &str) -> anyhow::Result<Incoming> {
     let stream = UnixStream::connect(socket).await.with_context(|| {
         format!(

@@ -6,6 +6,7 @@ pub mod fake;
 pub mod pins;
 mod pod;
 mod probe;
+mod syscall;
 
 use std::{collections::BTreeSet, fmt, future::Future, path::PathBuf, time::Duration};
 

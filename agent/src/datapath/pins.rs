@@ -5,8 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use exeat_common::limits::{ABI_VERSION, map};
+use exeat_common::limits::{ABI_VERSION, map, program};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use super::syscall::detach_pinned_link;
 
 /// What [`cleanup`] took out.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -53,7 +55,13 @@ fn remove_versions(pin_path: &Path) -> Result<Removed, PinError> {
         }
     }
     let (maps, links): (Vec<_>, Vec<_>) = files.into_iter().partition(|path| is_map(path));
-    for path in links.iter().chain(&maps) {
+    // The hooks towards the pods go first: without those that note the questions they would take
+    // every answer for one that nobody asked for.
+    let (to_pods, others): (Vec<_>, Vec<_>) = links.iter().partition(|path| is_to_pod(path));
+    for path in to_pods.into_iter().chain(others) {
+        remove(path, unpin_link)?;
+    }
+    for path in &maps {
         remove(path, |path| fs::remove_file(path))?;
     }
     for folder in folders.iter().rev() {
@@ -70,6 +78,21 @@ fn is_version_folder(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     path.is_dir() && name.strip_prefix('v').is_some_and(is_number)
+}
+
+/// Detaches a link at once, then removes its pin.
+pub(super) fn unpin_link(pin: &Path) -> io::Result<()> {
+    // What cannot be detached, because its place is gone or it is no link, ends with its pin.
+    if let Err(error) = detach_pinned_link(pin) {
+        tracing::debug!(pin = %pin.display(), %error, "detach");
+    }
+    fs::remove_file(pin)
+}
+
+fn is_to_pod(path: &Path) -> bool {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| name.ends_with(program::TO_POD))
 }
 
 fn is_map(path: &Path) -> bool {

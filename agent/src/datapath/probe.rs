@@ -19,7 +19,7 @@ const NEEDED: [Feature; 5] = [
 ];
 
 /// First version with the tcx hook, whose attachments are links.
-pub const TCX: (u8, u8) = (6, 6);
+pub(super) const TCX: (u8, u8) = (6, 6);
 
 /// First version whose socket address programs may choose the errno (`bpf_set_retval`).
 const SET_RETVAL: (u8, u8) = (5, 18);
@@ -35,12 +35,12 @@ pub struct Unsupported {
 }
 
 /// Checks every feature; says which are missing.
-pub fn check() -> Result<(), Unsupported> {
+pub(super) fn check() -> Result<(), Unsupported> {
     check_with(at_least)
 }
 
 /// Whether a denied call can fail with another errno than EPERM.
-pub fn can_set_errno() -> bool {
+pub(super) fn can_set_errno() -> bool {
     at_least(SET_RETVAL)
 }
 
@@ -54,7 +54,7 @@ fn check_with(has: impl Fn((u8, u8)) -> bool) -> Result<(), Unsupported> {
 }
 
 /// Whether this kernel is of that version or newer.
-pub fn at_least((major, minor): (u8, u8)) -> bool {
+pub(super) fn at_least((major, minor): (u8, u8)) -> bool {
     // A version that cannot be read counts as too old.
     KernelVersion::current().is_ok_and(|current| current >= KernelVersion::new(major, minor, 0))
 }

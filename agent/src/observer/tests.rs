@@ -1,5 +1,7 @@
 //! Events to records, with a directory that the real compiler made.
 
+#![expect(clippy::disallowed_methods, reason = "each test awaits the task it starts")]
+
 use std::{fs, net::IpAddr, sync::Arc, time::Duration};
 
 use exeat_common::{

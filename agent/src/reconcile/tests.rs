@@ -1,5 +1,7 @@
 //! Reconcile on a kernel in memory and a node that a test arranges, with a paused clock.
 
+#![expect(clippy::disallowed_methods, reason = "each test awaits the task it starts")]
+
 use std::{
     collections::BTreeMap,
     fs,

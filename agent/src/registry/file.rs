@@ -252,6 +252,8 @@ fn folder_of(path: &Path) -> &Path {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "each test awaits the task it starts")]
+
     use std::{fs, path::Path, sync::Arc, time::Duration};
 
     use tokio::{sync::watch, time::timeout};

@@ -1,6 +1,10 @@
 //! The ring buffer as a stream of events.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::Arc,
+};
 
 use aya::{
     Ebpf,
@@ -14,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 use zerocopy::FromBytes as _;
 
 use super::OpenError;
-use crate::datapath::{Event, EventSource, Query};
+use crate::datapath::{Event, EventSource, Query, syscall::wait_readable};
 
 /// Why the ring cannot be read any more.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -27,7 +31,7 @@ pub struct RingError {
 pub struct Events {
     ring: RingBuf<MapData>,
     /// Registered when first waited on, inside the runtime.
-    ready: Option<AsyncFd<std::os::fd::OwnedFd>>,
+    ready: Option<AsyncFd<OwnedFd>>,
 }
 
 impl Events {
@@ -50,11 +54,10 @@ impl Events {
         None
     }
 
-    fn ready(&mut self) -> io::Result<&AsyncFd<std::os::fd::OwnedFd>> {
-        use std::os::fd::AsFd as _;
+    fn ready(&mut self) -> io::Result<&AsyncFd<OwnedFd>> {
         if self.ready.is_none() {
             let descriptor = self.ring.as_fd().try_clone_to_owned()?;
-            self.ready = Some(AsyncFd::with_interest(descriptor, tokio::io::Interest::READABLE)?);
+            self.ready = Some(wait_readable(descriptor)?);
         }
         self.ready.as_ref().ok_or_else(|| io::Error::other("the descriptor was just registered"))
     }

@@ -2,13 +2,9 @@
 
 use std::{
     collections::BTreeSet,
-    ffi::CString,
     fs::{self, File},
     io,
-    os::{
-        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
-        unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
-    },
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -22,7 +18,7 @@ use aya::{
 };
 use exeat_common::limits::program;
 
-use crate::datapath::{Attachment, Takeover, probe};
+use crate::datapath::{Attachment, Takeover, pins::unpin_link, probe, syscall::update_pinned_link};
 
 /// Why a place is not enforced.
 #[derive(Debug, thiserror::Error)]
@@ -169,14 +165,14 @@ impl Links {
         Ok(takeover)
     }
 
-    /// Unlinks every pin that is not wanted, which detaches it.
+    /// Detaches and unpins every link that is not wanted.
     fn detach_others(&mut self, kept: &BTreeSet<PathBuf>) {
         self.current.retain(|pin| kept.contains(pin));
         let Ok(entries) = fs::read_dir(&self.folder) else {
             return;
         };
         for pin in entries.flatten().map(|entry| entry.path()).filter(|pin| !kept.contains(pin)) {
-            if let Err(error) = fs::remove_file(&pin) {
+            if let Err(error) = unpin_link(&pin) {
                 tracing::warn!(pin = %pin.display(), %error, "detach a link that is not wanted");
             }
         }
@@ -266,8 +262,7 @@ fn attach_fresh(ebpf: &mut Ebpf, name: &'static str, place: &Place) -> Result<Fd
     }
 }
 
-/// Gives the pinned link this agent's program; no packet passes unjudged in between (kernel 5.7,
-/// `BPF_LINK_UPDATE`).
+/// Gives the pinned link this agent's program.
 fn take_over(ebpf: &Ebpf, name: &'static str, pin: &Path) -> Result<(), LinkError> {
     let failed = |source| LinkError::Update { path: pin.to_owned(), source };
     let descriptor = match ebpf.program(name) {
@@ -276,56 +271,5 @@ fn take_over(ebpf: &Ebpf, name: &'static str, pin: &Path) -> Result<(), LinkErro
         _ => return Err(LinkError::Missing { program: name }),
     };
     let program = descriptor.map_err(|source| failed(io::Error::other(source)))?;
-    let link = open_pin(pin).map_err(failed)?;
-    update_link(link.as_fd(), program.as_fd()).map_err(failed)
-}
-
-/// Head of `union bpf_attr` for `BPF_OBJ_GET` (include/uapi/linux/bpf.h).
-#[repr(C)]
-struct ObjectGet {
-    pathname: u64,
-    bpf_fd: u32,
-    file_flags: u32,
-}
-
-/// Head of `union bpf_attr` for `BPF_LINK_UPDATE` (include/uapi/linux/bpf.h).
-#[repr(C)]
-struct LinkUpdate {
-    link_fd: u32,
-    new_prog_fd: u32,
-    flags: u32,
-    old_prog_fd: u32,
-}
-
-const BPF_OBJ_GET: libc::c_int = 7;
-const BPF_LINK_UPDATE: libc::c_int = 29;
-
-fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
-    let path = CString::new(pin.as_os_str().as_bytes())?;
-    let attributes = ObjectGet { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
-    let descriptor = bpf(BPF_OBJ_GET, &attributes)?;
-    let descriptor = i32::try_from(descriptor).map_err(io::Error::other)?;
-    // SAFETY: the kernel just made this descriptor for us, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
-}
-
-fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
-    let number = |descriptor: BorrowedFd<'_>| descriptor.as_raw_fd().cast_unsigned();
-    let attributes = LinkUpdate {
-        link_fd: number(link),
-        new_prog_fd: number(program),
-        flags: 0,
-        old_prog_fd: 0,
-    };
-    bpf(BPF_LINK_UPDATE, &attributes).map(drop)
-}
-
-/// The bpf(2) calls that aya does not offer for links of cgroup programs.
-fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<libc::c_long> {
-    // SAFETY: `attributes` is a live, initialised structure without padding, and its size is
-    // passed along; the kernel only reads it for these two commands.
-    let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>())
-    };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    update_pinned_link(pin, program.as_fd()).map_err(failed)
 }

@@ -167,7 +167,7 @@ impl Datapath for Kernel {
     }
 
     fn usage(&mut self) -> Result<Vec<MapUsage>, KernelError> {
-        self.maps.usage()
+        Ok(self.maps.usage())
     }
 
     fn programs(&mut self) -> Result<Vec<ProgramUsage>, KernelError> {

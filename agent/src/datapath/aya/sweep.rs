@@ -27,7 +27,7 @@ impl Maps {
         let mut collected = Collected::default();
         let mut shares: BTreeMap<WorkloadId, u64> = BTreeMap::new();
         let mut ended: Vec<FactKey> = Vec::new();
-        for entry in self.facts.iter() {
+        for entry in &self.facts {
             let (Abi(key), Abi(value)) = entry.map_err(failed("read", map::FACTS))?;
             let subjects = live_subjects(&value, now);
             if subjects.is_empty() {
@@ -49,7 +49,7 @@ impl Maps {
 
     fn sweep_flows(&mut self, now: u32, collected: &mut Collected) -> Result<(), KernelError> {
         let mut ended: Vec<FlowKey> = Vec::new();
-        for entry in self.flows.iter() {
+        for entry in &self.flows {
             let (Abi(key), Abi(value)) = entry.map_err(failed("read", map::FLOWS))?;
             if is_idle(&key, &value, now) {
                 ended.push(key);
@@ -71,7 +71,7 @@ impl Maps {
     /// missed until the next sweep, which errs on the side of letting it be learned.
     fn correct_shares(&mut self, shares: &BTreeMap<WorkloadId, u64>) -> Result<(), KernelError> {
         let mut wrong: Vec<(WorkloadId, QuotaValue)> = Vec::new();
-        for entry in self.quota.iter() {
+        for entry in &self.quota {
             let (Abi(workload), Abi(value)) = entry.map_err(failed("read", map::QUOTA))?;
             let facts = shares.get(&workload).copied().unwrap_or_default();
             if facts != value.facts {

@@ -85,28 +85,28 @@ impl Maps {
     /// Reads every table the compiler writes.
     pub(super) fn dump(&self) -> Result<Image, KernelError> {
         let mut image = Image::default();
-        for entry in self.by_cgroup.iter() {
+        for entry in &self.by_cgroup {
             let (id, Abi(workload)) = entry.map_err(failed("read", map::WORKLOADS_BY_CGROUP))?;
             image.by_cgroup.insert(id, workload);
         }
-        for entry in self.by_ifindex.iter() {
+        for entry in &self.by_ifindex {
             let (index, Abi(workload)) =
                 entry.map_err(failed("read", map::WORKLOADS_BY_IFINDEX))?;
             image.by_ifindex.insert(index, workload);
         }
-        for entry in self.names_short.iter() {
+        for entry in &self.names_short {
             let (Abi(key), Abi(value)) = entry.map_err(failed("read", map::NAMES_SHORT))?;
             image.names.insert(left_aligned(&key), value);
         }
-        for entry in self.names_long.iter() {
+        for entry in &self.names_long {
             let (Abi(key), Abi(value)) = entry.map_err(failed("read", map::NAMES_LONG))?;
             image.names.insert(left_aligned(&key), value);
         }
-        for entry in self.prefixes.iter() {
+        for entry in &self.prefixes {
             let (key, subject) = entry.map_err(failed("read", map::PREFIXES))?;
             image.prefixes.insert(prefix_of(&key), SubjectId::new(subject));
         }
-        for entry in self.rules.iter() {
+        for entry in &self.rules {
             let (Abi(key), Abi(value)) = entry.map_err(failed("read", map::RULES))?;
             image.rules.insert(key, value);
         }
@@ -199,13 +199,13 @@ impl Maps {
     }
 
     /// Entries of every hash and trie, by walking their keys.
-    pub(super) fn usage(&self) -> Result<Vec<MapUsage>, KernelError> {
+    pub(super) fn usage(&self) -> Vec<MapUsage> {
         let usage = |map, entries: usize, capacity: usize| MapUsage {
             map,
             entries: entries as u64,
             capacity: capacity as u64,
         };
-        Ok(vec![
+        vec![
             usage(map::WORKLOADS_BY_CGROUP, self.by_cgroup.keys().count(), WORKLOADS_ENTRIES),
             usage(map::WORKLOADS_BY_IFINDEX, self.by_ifindex.keys().count(), WORKLOADS_ENTRIES),
             usage(map::NAMES_SHORT, self.names_short.keys().count(), NAMES_SHORT_ENTRIES),
@@ -217,7 +217,7 @@ impl Maps {
             usage(map::FLOWS, self.flows.keys().count(), FLOWS_ENTRIES),
             usage(map::QUOTA, self.quota.keys().count(), WORKLOADS_ENTRIES),
             usage(map::COUNTERS, self.counters.keys().count(), COUNTERS_ENTRIES),
-        ])
+        ]
     }
 }
 

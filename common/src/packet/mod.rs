@@ -188,11 +188,11 @@ fn parse_v6(bytes: &HeaderBytes<'_>, frame_length: usize) -> Result<Network, Inv
             _ => break,
         }
     }
-    const ROUTING: u8 = 43;
     match next {
-        protocol::HOP_BY_HOP | protocol::DESTINATION_OPTIONS | protocol::FRAGMENT | ROUTING => {
-            Err(InvalidFrame::Malformed)
-        }
+        protocol::HOP_BY_HOP
+        | protocol::DESTINATION_OPTIONS
+        | protocol::FRAGMENT
+        | protocol::ROUTING => Err(InvalidFrame::Malformed),
         _ => Ok(Network {
             source: Address::from_v6(source),
             destination: Address::from_v6(destination),

@@ -1,0 +1,89 @@
+//! What aya and tokio do not offer safely: bpf(2) on pinned links, and waiting on a descriptor.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+};
+
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// Gives a pinned link another program; no packet passes unjudged in between (kernel 5.7,
+/// `BPF_LINK_UPDATE`).
+pub(super) fn update_pinned_link(pin: &Path, program: BorrowedFd<'_>) -> io::Result<()> {
+    let link = open_pin(pin)?;
+    let attributes = LinkUpdate {
+        link_fd: number(link.as_fd()),
+        new_prog_fd: number(program),
+        flags: 0,
+        old_prog_fd: 0,
+    };
+    bpf(BPF_LINK_UPDATE, &attributes).map(drop)
+}
+
+/// Takes a pinned link off its hook at once (kernel 5.9, `BPF_LINK_DETACH`). Removing the pin does
+/// that too, but some time later.
+pub(super) fn detach_pinned_link(pin: &Path) -> io::Result<()> {
+    let link = open_pin(pin)?;
+    bpf(BPF_LINK_DETACH, &LinkDetach { link_fd: number(link.as_fd()) }).map(drop)
+}
+
+/// Registers a descriptor with the runtime, to wait until it can be read.
+pub(super) fn wait_readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the owned descriptor moves into the registration, stays open as long as that lives,
+    // and always answers with the same number.
+    let registered = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
+    registered.map_err(io::Error::from)
+}
+
+fn number(descriptor: BorrowedFd<'_>) -> u32 {
+    descriptor.as_raw_fd().cast_unsigned()
+}
+
+/// Head of `union bpf_attr` for `BPF_OBJ_GET` (include/uapi/linux/bpf.h).
+#[repr(C)]
+struct ObjectGet {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// Head of `union bpf_attr` for `BPF_LINK_UPDATE` (include/uapi/linux/bpf.h).
+#[repr(C)]
+struct LinkUpdate {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+/// Head of `union bpf_attr` for `BPF_LINK_DETACH` (include/uapi/linux/bpf.h).
+#[repr(C)]
+struct LinkDetach {
+    link_fd: u32,
+}
+
+const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_LINK_UPDATE: libc::c_int = 29;
+const BPF_LINK_DETACH: libc::c_int = 34;
+
+fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let attributes = ObjectGet { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    let descriptor = i32::try_from(bpf(BPF_OBJ_GET, &attributes)?).map_err(io::Error::other)?;
+    // SAFETY: the kernel just made this descriptor for us, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<libc::c_long> {
+    // SAFETY: `attributes` is a live, initialised structure without padding, and its size is
+    // passed along; the kernel only reads it for these commands.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

@@ -1,5 +1,7 @@
 //! Every program is loaded for real, and what its verification costs stays under the budget.
 
+#![cfg(test)]
+
 use std::collections::BTreeMap;
 
 use exeat_agent::datapath::{Datapath as _, aya};
@@ -22,8 +24,8 @@ fn budget() -> BTreeMap<&'static str, u32> {
         .collect()
 }
 
-#[tokio::test]
-async fn every_program_verifies_within_its_budget() {
+#[test]
+fn every_program_verifies_within_its_budget() {
     let run = RunGuard::new("verifier").expect("a run");
     let (mut kernel, _events) = aya::open_at(&run.bpffs().join("exeat")).expect("the kernel side");
     let budget = budget();
@@ -42,8 +44,8 @@ async fn every_program_verifies_within_its_budget() {
     }
 }
 
-#[tokio::test]
-async fn every_table_is_pinned_and_empty_tables_dump_to_nothing() {
+#[test]
+fn every_table_is_pinned_and_empty_tables_dump_to_nothing() {
     let run = RunGuard::new("tables").expect("a run");
     let pins = run.bpffs().join("exeat");
     let (mut kernel, _events) = aya::open_at(&pins).expect("the kernel side");

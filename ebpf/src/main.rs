@@ -13,6 +13,16 @@ use aya_ebpf::{
     programs::{SockAddrContext, TcContext},
 };
 
+/// A line for whoever debugs the programs; nothing in release objects. Never an address or a name.
+macro_rules! debug_line {
+    ($ctx:expr, $text:literal) => {
+        #[cfg(feature = "debug-log")]
+        aya_log_ebpf::debug!($ctx, $text);
+        #[cfg(not(feature = "debug-log"))]
+        let _ = $ctx;
+    };
+}
+
 mod count;
 mod dns;
 mod load;
@@ -30,22 +40,22 @@ const FAIL: i32 = 0;
 
 #[cgroup_sock_addr(connect4)]
 pub(crate) fn exeat_connect4(ctx: SockAddrContext) -> i32 {
-    answer(socket::judge4(&ctx))
+    answer(&ctx, socket::judge4(&ctx))
 }
 
 #[cgroup_sock_addr(connect6)]
 pub(crate) fn exeat_connect6(ctx: SockAddrContext) -> i32 {
-    answer(socket::judge6(&ctx))
+    answer(&ctx, socket::judge6(&ctx))
 }
 
 #[cgroup_sock_addr(sendmsg4)]
 pub(crate) fn exeat_sendmsg4(ctx: SockAddrContext) -> i32 {
-    answer(socket::judge4(&ctx))
+    answer(&ctx, socket::judge4(&ctx))
 }
 
 #[cgroup_sock_addr(sendmsg6)]
 pub(crate) fn exeat_sendmsg6(ctx: SockAddrContext) -> i32 {
-    answer(socket::judge6(&ctx))
+    answer(&ctx, socket::judge6(&ctx))
 }
 
 /// On ingress of the host side of a veth: what the pod sends.
@@ -60,10 +70,13 @@ pub(crate) fn exeat_to_pod(ctx: TcContext) -> i32 {
     carry_out(&ctx, wire::to_pod(&ctx))
 }
 
-fn answer(call: Call) -> i32 {
+fn answer(ctx: &SockAddrContext, call: Call) -> i32 {
     match call {
         Call::Proceed => PROCEED,
-        Call::Fail => FAIL,
+        Call::Fail => {
+            debug_line!(ctx, "a call fails");
+            FAIL
+        }
     }
 }
 
@@ -71,8 +84,14 @@ fn answer(call: Call) -> i32 {
 fn carry_out(ctx: &TcContext, fate: Fate) -> i32 {
     match fate {
         Fate::Go => TC_ACT_UNSPEC,
-        Fate::Stop => TC_ACT_SHOT,
-        Fate::Return => load::return_to_pod(ctx),
+        Fate::Stop => {
+            debug_line!(ctx, "a frame is dropped");
+            TC_ACT_SHOT
+        }
+        Fate::Return => {
+            debug_line!(ctx, "a query is answered in place");
+            load::return_to_pod(ctx)
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use exeat_common::{
 use tokio::io::unix::AsyncFd;
 use zerocopy::FromBytes as _;
 
-use super::OpenError;
+use super::{OpenError, kernel_log::KernelLog};
 use crate::datapath::{Event, EventSource, Query, syscall::wait_readable};
 
 /// Why the ring cannot be read any more.
@@ -32,6 +32,7 @@ pub struct Events {
     ring: RingBuf<MapData>,
     /// Registered when first waited on, inside the runtime.
     ready: Option<AsyncFd<OwnedFd>>,
+    log: Option<KernelLog>,
 }
 
 impl Events {
@@ -40,7 +41,7 @@ impl Events {
         let ring = ebpf.take_map(name).ok_or(OpenError::Missing { name })?;
         let ring = RingBuf::try_from(ring)
             .map_err(|source| OpenError::Map { map: name, source: Box::new(source) })?;
-        Ok(Self { ring, ready: None })
+        Ok(Self { ring, ready: None, log: KernelLog::open(ebpf) })
     }
 
     /// Takes what is there; what no version of this agent can read is passed over.
@@ -54,12 +55,15 @@ impl Events {
         None
     }
 
-    fn ready(&mut self) -> io::Result<&AsyncFd<OwnedFd>> {
+    /// Waits until the ring has something to read.
+    async fn wait(&mut self) -> io::Result<()> {
         if self.ready.is_none() {
-            let descriptor = self.ring.as_fd().try_clone_to_owned()?;
-            self.ready = Some(wait_readable(descriptor)?);
+            self.ready = Some(wait_readable(self.ring.as_fd().try_clone_to_owned()?)?);
         }
-        self.ready.as_ref().ok_or_else(|| io::Error::other("the descriptor was just registered"))
+        if let Some(ready) = &self.ready {
+            ready.readable().await?.clear_ready();
+        }
+        Ok(())
     }
 }
 
@@ -72,10 +76,22 @@ impl EventSource for Events {
             if let Some(event) = self.take() {
                 return Ok(event);
             }
-            let mut guard = self.ready().map_err(failed)?.readable().await.map_err(failed)?;
-            guard.clear_ready();
-            drop(guard);
+            let mut log = self.log.take();
+            let waited = tokio::select! {
+                waited = self.wait() => waited,
+                passed = pass_on(&mut log) => passed,
+            };
+            self.log = log;
+            waited.map_err(failed)?;
         }
+    }
+}
+
+/// Passes log lines on; without any, waits for ever.
+async fn pass_on(log: &mut Option<KernelLog>) -> io::Result<()> {
+    match log {
+        Some(log) => log.pass_on().await,
+        None => std::future::pending().await,
     }
 }
 

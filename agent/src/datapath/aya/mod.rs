@@ -2,6 +2,7 @@
 //! is aya named.
 
 mod events;
+mod kernel_log;
 mod links;
 mod sweep;
 mod tables;

@@ -3,7 +3,6 @@
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     btf_maps::{PerCpuHashMap, RingBuf},
-    helpers::bpf_get_current_pid_tgid,
     macros::btf_map,
 };
 use exeat_common::{
@@ -21,7 +20,7 @@ use exeat_common::{
 use zerocopy::IntoBytes as _;
 
 use crate::{
-    load::Scratch,
+    load::{self, Process, Scratch},
     tables::{may_emit, nanoseconds},
 };
 
@@ -76,6 +75,8 @@ pub(crate) fn report(flow: &Flow<'_>, layer: Layer, decision: &Decision) {
     if !may_emit(workload, EVENTS_PER_SECOND) {
         return;
     }
+    let process =
+        if matches!(layer, Layer::Socket) { load::current_process() } else { Process::NONE };
     let event = FlowEvent {
         kind: event::FLOW,
         workload,
@@ -88,15 +89,10 @@ pub(crate) fn report(flow: &Flow<'_>, layer: Layer, decision: &Decision) {
         verdict: decision.verdict as u8,
         reason: decision.reason as u8,
         reserved: [0; 2],
-        pid: if matches!(layer, Layer::Socket) { current_process() } else { 0 },
-        command: [0; 16],
+        pid: process.pid,
+        command: process.command,
     };
     output(event.as_bytes(), size_of::<FlowEvent>());
-}
-
-#[inline(always)]
-fn current_process() -> u32 {
-    (bpf_get_current_pid_tgid() >> 32) as u32
 }
 
 /// Reports a refused question. Its name is still in the scratch.

@@ -6,8 +6,9 @@ use aya_ebpf::{
     bindings::{BPF_F_MARK_MANGLED_0, TC_ACT_SHOT},
     btf_maps::PerCpuArray,
     helpers::{
-        bpf_get_current_ancestor_cgroup_id, bpf_l4_csum_replace, bpf_redirect_peer, bpf_set_retval,
-        bpf_skb_load_bytes, bpf_skb_store_bytes,
+        bpf_get_current_ancestor_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid,
+        bpf_l4_csum_replace, bpf_redirect_peer, bpf_set_retval, bpf_skb_load_bytes,
+        bpf_skb_store_bytes,
     },
     macros::btf_map,
     programs::{SockAddrContext, TcContext},
@@ -285,4 +286,32 @@ pub(crate) fn set_errno(errno: i32) {
         // SAFETY: a plain number. If it fails the call still fails, with EPERM.
         let _unchanged = unsafe { bpf_set_retval(-errno) };
     }
+}
+
+/// Who makes a socket call.
+#[derive(Clone, Copy)]
+pub(crate) struct Process {
+    /// Thread group id; 0 is unknown.
+    pub(crate) pid: u32,
+    /// Name of the thread, zero padded.
+    pub(crate) command: [u8; 16],
+}
+
+impl Process {
+    pub(crate) const NONE: Self = Self { pid: 0, command: [0; 16] };
+}
+
+/// Whether socket address hooks may ask who calls (6.10). Set by the loader, as above.
+#[unsafe(no_mangle)]
+static CAN_NAME_PROCESS: u8 = 0;
+
+/// The process that makes the call, where the kernel tells.
+#[inline(always)]
+pub(crate) fn current_process() -> Process {
+    // SAFETY: as for `CAN_SET_RETVAL`.
+    if unsafe { core::ptr::read_volatile(&raw const CAN_NAME_PROCESS) } == 0 {
+        return Process::NONE;
+    }
+    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    Process { pid, command: bpf_get_current_comm().unwrap_or_default() }
 }

@@ -22,6 +22,8 @@ pub struct FlowRecord {
     #[serde(default)]
     pub workload: Option<Workload>,
     #[serde(default)]
+    pub process: Option<Process>,
+    #[serde(default)]
     pub destination: Option<Destination>,
     #[serde(default)]
     pub entry: Option<String>,
@@ -31,6 +33,12 @@ pub struct FlowRecord {
 pub struct Workload {
     pub namespace: String,
     pub name: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Process {
+    pub pid: u32,
+    pub comm: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -39,6 +39,15 @@ pub(super) fn check() -> Result<(), Unsupported> {
     check_with(at_least)
 }
 
+/// First version whose socket address programs may ask who calls (`bpf_get_current_pid_tgid` for
+/// all program types).
+const NAME_PROCESS: (u8, u8) = (6, 10);
+
+/// Whether a denial can name the process.
+pub(super) fn can_name_process() -> bool {
+    at_least(NAME_PROCESS)
+}
+
 /// Whether a denied call can fail with another errno than EPERM.
 pub(super) fn can_set_errno() -> bool {
     at_least(SET_RETVAL)

@@ -68,13 +68,18 @@ impl Maps {
     }
 
     /// The kernel only counts up; what was removed here is taken off. A fact learned meanwhile is
-    /// missed until the next sweep, which errs on the side of letting it be learned.
+    /// missed until the next sweep, which errs on the side of letting it be learned. The share of
+    /// a workload that is gone makes room for another's.
     fn correct_shares(&mut self, shares: &BTreeMap<WorkloadId, u64>) -> Result<(), KernelError> {
+        let known = self.workloads()?;
         let mut wrong: Vec<(WorkloadId, QuotaValue)> = Vec::new();
+        let mut gone: Vec<WorkloadId> = Vec::new();
         for entry in &self.quota {
             let (Abi(workload), Abi(value)) = entry.map_err(failed("read", map::QUOTA))?;
             let facts = shares.get(&workload).copied().unwrap_or_default();
-            if facts != value.facts {
+            if facts == 0 && !known.contains(&workload) {
+                gone.push(workload);
+            } else if facts != value.facts {
                 wrong.push((workload, QuotaValue { facts, ..value }));
             }
         }
@@ -82,7 +87,24 @@ impl Maps {
             let written = self.quota.insert(Abi(workload), Abi(value), 0);
             written.map_err(failed("write", map::QUOTA))?;
         }
+        for workload in gone {
+            remove(map::QUOTA, self.quota.remove(&Abi(workload)))?;
+        }
         Ok(())
+    }
+
+    /// Every workload that is known in some way.
+    fn workloads(&self) -> Result<BTreeSet<WorkloadId>, KernelError> {
+        let mut known = BTreeSet::new();
+        for entry in &self.by_cgroup {
+            let (_, Abi(workload)) = entry.map_err(failed("read", map::WORKLOADS_BY_CGROUP))?;
+            known.insert(workload.id);
+        }
+        for entry in &self.by_ifindex {
+            let (_, Abi(workload)) = entry.map_err(failed("read", map::WORKLOADS_BY_IFINDEX))?;
+            known.insert(workload.id);
+        }
+        Ok(known)
     }
 }
 

@@ -33,8 +33,8 @@ type Table<K, V> = HashMap<MapData, Abi<K>, Abi<V>>;
 
 /// The open maps.
 pub(super) struct Maps {
-    by_cgroup: HashMap<MapData, u64, Abi<Workload>>,
-    by_ifindex: HashMap<MapData, u32, Abi<Workload>>,
+    pub(super) by_cgroup: HashMap<MapData, u64, Abi<Workload>>,
+    pub(super) by_ifindex: HashMap<MapData, u32, Abi<Workload>>,
     names_short: Table<NameKeyShort, NameValue>,
     names_long: Table<NameKeyLong, NameValue>,
     prefixes: LpmTrie<MapData, Abi<PrefixData>, u32>,

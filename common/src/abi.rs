@@ -113,27 +113,29 @@ impl PrefixData {
 }
 
 abi! {
-    /// Key of `RULES`. Port 0 with protocol 0 is the mark that the subject is granted at all.
+    /// Key of `RULES`.
     pub struct RuleKey (12 bytes) {
         pub policy: PolicyId,
         pub subject: SubjectId,
         pub port: u16,
         /// IP protocol number.
         pub protocol: u8,
-        pub reserved: u8,
+        /// 0 for a rule about a port, 1 for the mark that the subject is granted at all. A kind of
+        /// its own, because every port and protocol number can come out of a packet.
+        pub kind: u8,
     }
 }
 
 impl RuleKey {
     #[inline(always)]
     pub const fn new(policy: PolicyId, subject: SubjectId, port: u16, protocol: u8) -> Self {
-        Self { policy, subject, port, protocol, reserved: 0 }
+        Self { policy, subject, port, protocol, kind: 0 }
     }
 
     /// The mark that `policy` may use `subject` on some port: its name resolves, echo passes.
     #[inline(always)]
     pub const fn grant(policy: PolicyId, subject: SubjectId) -> Self {
-        Self::new(policy, subject, 0, 0)
+        Self { policy, subject, port: 0, protocol: 0, kind: 1 }
     }
 }
 

@@ -37,6 +37,10 @@ pub fn leave<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &M
     if known.flags & workload_flag::EXEMPT != 0 {
         return Leave::Judged(Decision::allow(Reason::Exempt));
     }
+    // Loopback is exempt at the socket, where it stays inside the pod. On the wire it is forged.
+    if packet.destination.is_loopback() {
+        return Leave::Judged(Decision::deny(Reason::Malformed));
+    }
     if is_neighbour_traffic(packet) {
         return Leave::Judged(Decision::allow(Reason::Neighbour));
     }

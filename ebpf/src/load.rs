@@ -264,6 +264,22 @@ pub(crate) fn destination6(ctx: &SockAddrContext) -> Destination {
     }
 }
 
+/// The port the socket is bound to, in host order; 0 if it is not.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a port is 16 bits wide")]
+pub(crate) fn local_port(ctx: &SockAddrContext) -> u16 {
+    // SAFETY: the context pointer is valid while the program runs.
+    let anonymous = unsafe { &(*ctx.sock_addr).__bindgen_anon_1 };
+    // SAFETY: the union has this one pointer in it, which the kernel fills.
+    let socket = unsafe { anonymous.sk };
+    if socket.is_null() {
+        return 0;
+    }
+    // SAFETY: just checked; the kernel keeps the socket while its call is judged.
+    let port = unsafe { (*socket).src_port };
+    port as u16
+}
+
 /// Id of the cgroup of the current task at `level` below the cgroup2 root; 0 if it is not so deep.
 #[inline(always)]
 pub(crate) fn ancestor_cgroup(level: u8) -> u64 {

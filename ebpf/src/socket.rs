@@ -2,10 +2,11 @@
 
 use aya_ebpf::programs::SockAddrContext;
 use exeat_common::{
-    abi::{Workload, setting_flag},
-    decide::{Tables as _, decide},
-    flow::Flow,
+    abi::{FlowKey, Workload, direction, setting_flag},
+    decide::{Decision, Tables as _, decide},
+    flow::{Flow, protocol},
     id::WorkloadId,
+    memory::Memory as _,
     reason::{Layer, Reason, Verdict},
 };
 
@@ -26,18 +27,16 @@ const ECONNREFUSED: i32 = 111;
 
 #[inline(always)]
 pub(crate) fn judge4(ctx: &SockAddrContext) -> Call {
-    judge(load::destination4(ctx))
+    judge(ctx, load::destination4(ctx))
 }
 
 #[inline(always)]
 pub(crate) fn judge6(ctx: &SockAddrContext) -> Call {
-    judge(load::destination6(ctx))
+    judge(ctx, load::destination6(ctx))
 }
 
 #[inline(always)]
-fn judge(destination: Destination) -> Call {
-    let veil = Word::new(0);
-    let maps = Maps::new(&veil);
+fn judge(ctx: &SockAddrContext, destination: Destination) -> Call {
     let workload = workload_of_current_task();
     let flow = Flow {
         workload,
@@ -45,31 +44,63 @@ fn judge(destination: Destination) -> Call {
         port: destination.port,
         protocol: destination.protocol,
     };
-    let decision = decide(&flow, &maps);
+    let veil = Word::new(0);
+    let maps = Maps::new(&veil);
+    let mut decision = decide(&flow, &maps);
+    if decision.verdict == Verdict::Deny
+        && let Some(known) = workload
+        && answers(ctx, known, destination, &maps)
+    {
+        decision = Decision::allow(Reason::Inbound);
+    }
     let id = workload.map_or(WorkloadId::default(), |workload| workload.id);
-    count::count(
-        id,
-        Layer::Socket,
-        decision.verdict,
-        decision.reason,
-        Tally { flows: 1, bytes: 0 },
-    );
+    let tally = Tally { flows: 1, bytes: 0 };
+    count::count(id, Layer::Socket, decision.verdict, decision.reason, tally);
     count::report(&flow, Layer::Socket, &decision);
     match decision.verdict {
         Verdict::Allow => Call::Proceed,
         Verdict::Deny => refuse(&maps),
         // Nothing here rewrites a destination, and the undirected flow is not what was declared.
         Verdict::Redirect => {
-            count::count(
-                id,
-                Layer::Socket,
-                Verdict::Deny,
-                Reason::NoRedirect,
-                Tally { flows: 1, bytes: 0 },
-            );
+            count::count(id, Layer::Socket, Verdict::Deny, Reason::NoRedirect, tally);
             refuse(&maps)
         }
     }
+}
+
+/// Whether a datagram answers one that came in. The wire layer remembers those by their addresses;
+/// an unconnected socket may have none of its own, so each of the workload's is tried.
+#[inline(always)]
+fn answers(
+    ctx: &SockAddrContext,
+    workload: &Workload,
+    destination: Destination,
+    maps: &Maps<'_>,
+) -> bool {
+    if destination.protocol != protocol::UDP {
+        return false;
+    }
+    let local_port = load::local_port(ctx);
+    for (index, local) in workload.addresses.iter().enumerate() {
+        if index >= usize::from(workload.address_count) {
+            break;
+        }
+        let key = FlowKey {
+            workload: workload.id,
+            local: *local,
+            remote: destination.address,
+            local_port,
+            remote_port: destination.port,
+            protocol: protocol::UDP,
+            reserved: [0; 3],
+        };
+        if let Some(flow) = maps.flow(&key)
+            && flow.direction == direction::INBOUND
+        {
+            return true;
+        }
+    }
+    false
 }
 
 #[inline(always)]

@@ -12,7 +12,7 @@ use crate::{
     address::Address,
     bytes::Veil,
     id::{PolicyId, SubjectId},
-    limits::{ANSWER_ADDRESSES, ANSWER_STEPS},
+    limits::{ANSWER_ADDRESSES, ANSWER_STEPS, QUERY_SECONDS},
     memory::Memory,
     packet::Packet,
     reason::Reason,
@@ -85,6 +85,9 @@ pub fn hear<M: Memory>(
     let Some(query) = memory.take_query(&key) else {
         return Answer::Drop(Reason::AnswerNotAsked);
     };
+    if memory.now().saturating_sub(query.asked) > QUERY_SECONDS {
+        return Answer::Drop(Reason::AnswerNotAsked);
+    }
     if header.flags & flag::RESPONSE == 0 || header.questions != 1 {
         return Answer::Drop(Reason::DnsMalformed);
     }

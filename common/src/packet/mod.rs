@@ -93,7 +93,7 @@ pub enum InvalidFrame {
     NotIp,
     /// Not the first fragment of its packet: it has no ports.
     LaterFragment,
-    /// Cut short, or lengths that contradict each other, or a source route.
+    /// Cut short, or lengths that contradict each other, or an IPv6 routing header.
     Malformed,
 }
 

@@ -18,8 +18,8 @@ use crate::policy::{
     image_tables::mask,
 };
 
-/// Port and IP protocol number to rule.
-type Rules = BTreeMap<(u16, u8), RuleValue>;
+/// Rules of a subject, by a key without policy and subject.
+type Rules = BTreeMap<RuleKey, RuleValue>;
 
 /// Writes what is desired over what is installed. Unless `keep_all`, installed rules that allow
 /// and are not desired are left out, to save room.
@@ -34,8 +34,8 @@ pub(super) fn write(way: &mut Way<'_>, policies: &BTreeSet<PolicyId>, keep_all: 
             if !is_reached {
                 strip(way, *policy, subject, &rules);
             }
-            for ((port, protocol), rule) in rules {
-                way.set_rule(RuleKey::new(*policy, subject, port, protocol), rule);
+            for (key, rule) in rules {
+                way.set_rule(RuleKey { policy: *policy, subject, ..key }, rule);
             }
             way.set_prefix(prefix, subject);
         }
@@ -61,10 +61,8 @@ pub(super) fn remove(way: &mut Way<'_>, policies: &BTreeSet<PolicyId>) {
 /// Removes the rules of a subject that are not in `kept`.
 fn strip(way: &mut Way<'_>, policy: PolicyId, subject: SubjectId, kept: &Rules) {
     let now = way.now.rules.range(rules_at(policy, subject));
-    let extra: Vec<RuleKey> = now
-        .map(|(key, _)| *key)
-        .filter(|key| !kept.contains_key(&(key.port, key.protocol)))
-        .collect();
+    let extra: Vec<RuleKey> =
+        now.map(|(key, _)| *key).filter(|key| !kept.contains_key(&anywhere(key))).collect();
     for key in extra {
         way.remove_rule(key);
     }
@@ -109,6 +107,11 @@ impl<'a> Level<'a> {
             return Rules::new();
         };
         let rules = self.image.rules.range(rules_at(self.policy, *subject));
-        rules.map(|(key, rule)| ((key.port, key.protocol), *rule)).collect()
+        rules.map(|(key, rule)| (anywhere(key), *rule)).collect()
     }
+}
+
+/// A key as it stands for every policy and subject.
+fn anywhere(key: &RuleKey) -> RuleKey {
+    RuleKey { policy: PolicyId::default(), subject: SubjectId::NONE, ..*key }
 }

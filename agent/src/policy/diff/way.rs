@@ -141,7 +141,8 @@ pub(super) fn rules_at(policy: PolicyId, subject: SubjectId) -> RangeInclusive<R
 }
 
 fn rules_between(policy: PolicyId, first: SubjectId, last: SubjectId) -> RangeInclusive<RuleKey> {
-    RuleKey::new(policy, first, 0, 0)..=RuleKey::new(policy, last, u16::MAX, u8::MAX)
+    let end = RuleKey { kind: u8::MAX, ..RuleKey::new(policy, last, u16::MAX, u8::MAX) };
+    RuleKey::new(policy, first, 0, 0)..=end
 }
 
 /// All prefixes of a policy.

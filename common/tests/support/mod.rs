@@ -1,0 +1,209 @@
+//! Tables in memory for the tests of the decision, the wire layer and DNS.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::{cell::RefCell, collections::BTreeMap};
+
+use exeat_common::{
+    abi::{
+        Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
+        RuleKey, RuleValue, Workload, mode,
+    },
+    address::Address,
+    bytes::Veil,
+    decide::Tables,
+    id::{PolicyId, SubjectId, WorkloadId},
+    limits::FACT_SLOTS,
+    memory::{Full, Memory},
+    reason::Reason,
+};
+
+pub const POLICY: PolicyId = PolicyId::new(5);
+pub const WORKLOAD: WorkloadId = WorkloadId::new(7);
+pub const POD: &str = "10.9.0.2";
+pub const RESOLVER: &str = "192.0.2.53";
+pub const NOW: u32 = 1_000;
+
+/// Every table, writable through a shared reference as maps are.
+#[derive(Default)]
+pub struct World {
+    pub rules: BTreeMap<RuleKey, RuleValue>,
+    /// Policy, masked address and length in bits of the 16-byte form.
+    pub prefixes: Vec<(PolicyId, u128, u8, SubjectId)>,
+    pub names: BTreeMap<Vec<u8>, NameValue>,
+    pub flags: u32,
+    pub generation: u32,
+    pub full: bool,
+    pub facts: RefCell<BTreeMap<FactKey, FactValue>>,
+    pub flows: RefCell<BTreeMap<FlowKey, FlowValue>>,
+    pub queries: RefCell<BTreeMap<QueryKey, QueryValue>>,
+    pub notes: RefCell<Vec<Reason>>,
+    /// Added to [`NOW`].
+    pub later: u32,
+}
+
+pub fn address(text: &str) -> Address {
+    text.parse::<std::net::IpAddr>().expect("an address").into()
+}
+
+pub fn workload() -> Workload {
+    let mut addresses = [Address::default(); 4];
+    addresses[0] = address(POD);
+    Workload {
+        id: WORKLOAD,
+        policy: POLICY,
+        mode: mode::REGISTRY_ONLY,
+        flags: 0,
+        address_count: 1,
+        reserved: [0; 5],
+        sidecar_cgroup: 0,
+        addresses,
+    }
+}
+
+/// `www.example.com` as it goes over the wire.
+pub fn wire(name: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for label in name.split('.').filter(|label| !label.is_empty()) {
+        bytes.push(u8::try_from(label.len()).expect("a label"));
+        bytes.extend(label.as_bytes());
+    }
+    bytes.push(0);
+    bytes
+}
+
+impl World {
+    pub fn grant(&mut self, subject: SubjectId, port: u16, protocol: u8, rule: RuleValue) {
+        self.rules.insert(RuleKey::new(POLICY, subject, port, protocol), rule);
+        self.rules.insert(RuleKey::grant(POLICY, subject), rule);
+    }
+
+    pub fn prefix(&mut self, policy: PolicyId, prefix: &str, subject: SubjectId) {
+        let (base, bits) = prefix.split_once('/').expect("a prefix");
+        let base = address(base);
+        let bits: u8 = bits.parse().expect("a length");
+        let bits = if base.is_v4() { Address::V4_PREFIX_BITS + bits } else { bits };
+        self.prefixes.push((policy, masked(base, bits), bits, subject));
+    }
+
+    pub fn name(&mut self, name: &str, value: NameValue) {
+        self.names.insert(wire(name), value);
+    }
+
+    /// Notes what a pod was told, as the DNS path does.
+    pub fn told(&self, to: &str, pattern: SubjectId, expiry: u32) {
+        let key = FactKey { workload: WORKLOAD, address: address(to) };
+        self.learn(&key, pattern, expiry).expect("room");
+    }
+
+    pub fn knows(&self, of: &str) -> Vec<SubjectId> {
+        let key = FactKey { workload: WORKLOAD, address: address(of) };
+        let facts = self.facts.borrow();
+        let slots = facts.get(&key).map(|value| value.slots).unwrap_or_default();
+        slots.iter().map(|word| Fact::unpack(*word).pattern).filter(|it| it.is_some()).collect()
+    }
+}
+
+fn masked(address: Address, bits: u8) -> u128 {
+    let kept = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+    u128::from_be_bytes(address.octets()) & kept
+}
+
+impl Tables for World {
+    fn prefix(&self, policy: PolicyId, address: Address) -> Option<SubjectId> {
+        self.prefixes
+            .iter()
+            .filter(|(of, base, bits, _)| *of == policy && masked(address, *bits) == *base)
+            .max_by_key(|(_, _, bits, _)| *bits)
+            .map(|(_, _, _, subject)| *subject)
+    }
+
+    fn facts(&self, key: &FactKey) -> Option<FactValue> {
+        self.facts.borrow().get(key).copied()
+    }
+
+    fn rule(&self, key: &RuleKey) -> Option<RuleValue> {
+        self.rules.get(key).copied()
+    }
+
+    fn is_resolver(&self, to: Address, port: u16) -> bool {
+        to == address(RESOLVER) && port == 53
+    }
+
+    fn name(&self, key: &NameKeyLong, length: usize) -> Option<NameValue> {
+        self.names.get(key.get(key.len().checked_sub(length)?..)?).copied()
+    }
+
+    fn setting_flags(&self) -> u32 {
+        self.flags
+    }
+
+    fn longest_wildcard_bytes(&self) -> u32 {
+        255
+    }
+
+    fn now(&self) -> u32 {
+        NOW + self.later
+    }
+}
+
+impl Veil for World {
+    fn veil(&self, number: usize) -> usize {
+        number
+    }
+}
+
+impl Memory for World {
+    fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    fn flow(&self, key: &FlowKey) -> Option<FlowValue> {
+        self.flows.borrow().get(key).copied()
+    }
+
+    fn set_flow(&self, key: &FlowKey, value: &FlowValue) -> Result<(), Full> {
+        if self.full {
+            return Err(Full);
+        }
+        self.flows.borrow_mut().insert(*key, *value);
+        Ok(())
+    }
+
+    fn remove_flow(&self, key: &FlowKey) {
+        self.flows.borrow_mut().remove(key);
+    }
+
+    fn set_query(&self, key: &QueryKey, value: &QueryValue) -> Result<(), Full> {
+        self.queries.borrow_mut().insert(*key, *value);
+        Ok(())
+    }
+
+    fn take_query(&self, key: &QueryKey) -> Option<QueryValue> {
+        self.queries.borrow_mut().remove(key)
+    }
+
+    fn learn(&self, key: &FactKey, pattern: SubjectId, expiry: u32) -> Result<(), Full> {
+        let mut facts = self.facts.borrow_mut();
+        let value = facts.entry(*key).or_insert(FactValue { slots: [0; FACT_SLOTS] });
+        let slot = value
+            .slots
+            .iter_mut()
+            .find(|word| **word == 0 || Fact::unpack(**word).pattern == pattern)
+            .ok_or(Full)?;
+        *slot = Fact { pattern, expiry }.pack();
+        Ok(())
+    }
+
+    fn grace_seconds(&self) -> u32 {
+        30
+    }
+
+    fn minimum_ttl_seconds(&self) -> u32 {
+        30
+    }
+
+    fn note(&self, _: WorkloadId, reason: Reason) {
+        self.notes.borrow_mut().push(reason);
+    }
+}

@@ -18,8 +18,12 @@ const WILD: SubjectId = SubjectId::pattern(2, false, 2);
 const NET: SubjectId = SubjectId::prefix(1);
 const REDIRECT: RuleValue =
     RuleValue { action: action::REDIRECT, reason: 0, reserved: [0; 2], target: 9 };
-const UNSUPPORTED: RuleValue =
-    RuleValue { action: action::DENY, reason: Reason::Unsupported as u8, reserved: [0; 2], target: 0 };
+const UNSUPPORTED: RuleValue = RuleValue {
+    action: action::DENY,
+    reason: Reason::Unsupported as u8,
+    reserved: [0; 2],
+    target: 0,
+};
 
 fn judge(world: &World, workload: Option<&Workload>, to: &str, port: u16, proto: u8) -> Decision {
     decide(&Flow { workload, destination: address(to), port, protocol: proto }, world)
@@ -133,8 +137,7 @@ fn an_open_flow_needs_its_rule_and_not_its_fact() {
     world.grant(EXACT, 443, protocol::TCP, RuleValue::ALLOW);
     let workload = workload();
     let destination = address("192.0.2.1");
-    let flow =
-        Flow { workload: Some(&workload), destination, port: 443, protocol: protocol::TCP };
+    let flow = Flow { workload: Some(&workload), destination, port: 443, protocol: protocol::TCP };
     assert!(is_still_allowed(&flow, EXACT, &world));
     assert!(!is_still_allowed(&Flow { port: 80, ..flow }, EXACT, &world));
     assert!(!is_still_allowed(&Flow { workload: None, ..flow }, EXACT, &world));

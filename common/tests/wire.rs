@@ -1,0 +1,276 @@
+//! Whole frames through the parser and the wire layer's judgement.
+
+#![cfg(test)]
+
+mod support;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use exeat_common::{
+    abi::RuleValue,
+    bytes::Bytes,
+    flow::protocol,
+    id::SubjectId,
+    packet::{Frame, HEADER_BUFFER_BYTES, InvalidFrame, Packet, parse, tcp_flag},
+    reason::{Reason, Verdict},
+    wire::{Arrive, Leave, arrive, leave},
+};
+use proptest::prelude::{ProptestConfig, any, proptest};
+use support::{NOW, POD, RESOLVER, World, workload};
+
+const EXACT: SubjectId = SubjectId::pattern(1, true, 3);
+const OTHER: SubjectId = SubjectId::pattern(2, true, 3);
+const SITE: &str = "192.0.2.1";
+
+fn read(frame: &[u8]) -> Result<Frame, InvalidFrame> {
+    let mut buffer = [0; HEADER_BUFFER_BYTES];
+    let length = frame.len().min(256);
+    buffer[..length].copy_from_slice(&frame[..length]);
+    parse(&Bytes::new(&buffer, length), frame.len())
+}
+
+fn packet(frame: &[u8]) -> Packet {
+    match read(frame) {
+        Ok(Frame::Ip(packet)) => packet,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An IPv4 or IPv6 frame around a transport segment.
+fn frame(from: &str, to: &str, proto: u8, segment: &[u8]) -> Vec<u8> {
+    let (from, to): (IpAddr, IpAddr) = (from.parse().expect("one"), to.parse().expect("one"));
+    let mut bytes = vec![2; 12];
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => v4(&mut bytes, from, to, proto, segment),
+        (IpAddr::V6(from), IpAddr::V6(to)) => v6(&mut bytes, from, to, proto, segment),
+        mixed => panic!("{mixed:?}"),
+    }
+    bytes
+}
+
+fn v4(bytes: &mut Vec<u8>, from: Ipv4Addr, to: Ipv4Addr, proto: u8, segment: &[u8]) {
+    let total = u16::try_from(20 + segment.len()).expect("short");
+    bytes.extend([0x08, 0x00, 0x45, 0]);
+    bytes.extend(total.to_be_bytes());
+    bytes.extend([0, 0, 0, 0, 64, proto, 0, 0]);
+    bytes.extend(from.octets().into_iter().chain(to.octets()));
+    bytes.extend(segment);
+}
+
+fn v6(bytes: &mut Vec<u8>, from: Ipv6Addr, to: Ipv6Addr, proto: u8, segment: &[u8]) {
+    bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+    bytes.extend(u16::try_from(segment.len()).expect("short").to_be_bytes());
+    bytes.extend([proto, 64]);
+    bytes.extend(from.octets().into_iter().chain(to.octets()));
+    bytes.extend(segment);
+}
+
+fn tcp(from: u16, to: u16, flags: u8) -> Vec<u8> {
+    let mut bytes = [from.to_be_bytes(), to.to_be_bytes()].concat();
+    bytes.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+    bytes
+}
+
+fn udp(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(8 + payload.len()).expect("short");
+    [&from.to_be_bytes()[..], &to.to_be_bytes(), &length.to_be_bytes(), &[0, 0], payload].concat()
+}
+
+#[track_caller]
+fn check(world: &World, frame: &[u8], verdict: Verdict, reason: Reason) {
+    match leave(Some(&workload()), &packet(frame), world) {
+        Leave::Judged(decision) => {
+            assert_eq!((decision.verdict, decision.reason), (verdict, reason));
+        }
+        Leave::Query => panic!("taken for a query"),
+    }
+}
+
+fn granted() -> World {
+    let mut world = World { generation: 1, ..World::default() };
+    world.grant(EXACT, 443, protocol::TCP, RuleValue::ALLOW);
+    world.told(SITE, EXACT, NOW);
+    world
+}
+
+#[test]
+fn headers_are_read_in_both_families() {
+    let v4 = packet(&frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN)));
+    assert_eq!((v4.source_port, v4.destination_port, v4.protocol), (4000, 443, protocol::TCP));
+    assert!(v4.opens() && !v4.closes() && v4.payload_length == 0);
+    let v6 = packet(&frame("2001:db8::2", "2001:db8::1", protocol::UDP, &udp(1, 53, b"abc")));
+    assert_eq!((v6.destination_port, v6.payload_length, v6.payload), (53, 3, 14 + 40 + 8));
+}
+
+#[test]
+fn what_contradicts_itself_is_refused() {
+    let good = frame(POD, SITE, protocol::UDP, &udp(1, 2, b"abc"));
+    for length in 0..good.len() {
+        assert!(read(&good[..length]).is_err(), "cut to {length}");
+    }
+    let mut padded = good.clone();
+    padded.extend([0; 20]);
+    assert_eq!(packet(&padded).payload_length, 3, "padding is not payload");
+    let change = |at: usize, byte: u8| {
+        let mut bad = good.clone();
+        bad[at] = byte;
+        read(&bad)
+    };
+    assert_eq!(change(14, 0x44), Err(InvalidFrame::Malformed), "a header of 16 bytes");
+    assert_eq!(change(20, 0x20), read(&good), "a first fragment that is whole");
+    assert_eq!(change(21, 1), Err(InvalidFrame::LaterFragment));
+    assert_eq!(change(12, 0x81), Err(InvalidFrame::NotIp), "a VLAN tag");
+    let longer = frame(POD, SITE, protocol::UDP, &[&udp(1, 2, b"")[..4], &[0, 99, 0, 0]].concat());
+    assert_eq!(read(&longer), Err(InvalidFrame::Malformed), "UDP past the end of the packet");
+}
+
+#[test]
+fn extension_headers_are_followed_and_routing_headers_are_not() {
+    let (pod, site) = ("2001:db8::2", "2001:db8::1");
+    let behind = |next: u8, header: [u8; 8]| {
+        let segment = [&header[..], &tcp(1, 443, tcp_flag::SYN)].concat();
+        read(&frame(pod, site, next, &segment))
+    };
+    let Ok(Frame::Ip(packet)) = behind(60, [protocol::TCP, 0, 1, 4, 0, 0, 0, 0]) else {
+        panic!("destination options are followed");
+    };
+    assert_eq!(packet.destination_port, 443);
+    assert!(matches!(behind(44, [protocol::TCP, 0, 0, 1, 0, 0, 0, 0]), Ok(Frame::Ip(_))));
+    let later = behind(44, [protocol::TCP, 0, 0, 9, 0, 0, 0, 0]);
+    assert_eq!(later, Err(InvalidFrame::LaterFragment));
+    assert_eq!(behind(43, [protocol::TCP, 0, 0, 0, 0, 0, 0, 0]), Err(InvalidFrame::Malformed));
+}
+
+#[test]
+fn a_flow_is_judged_once_and_again_when_the_rules_change() {
+    let mut world = granted();
+    let syn = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
+    let data = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::ACK));
+    check(&world, &syn, Verdict::Allow, Reason::Registered);
+    world.later = 500;
+    check(&world, &data, Verdict::Allow, Reason::Established);
+    check(&world, &syn, Verdict::Deny, Reason::NameExpired);
+    world.generation = 2;
+    check(&world, &data, Verdict::Allow, Reason::Established);
+    world.generation = 3;
+    world.rules.clear();
+    check(&world, &data, Verdict::Deny, Reason::Revoked);
+    check(&world, &data, Verdict::Deny, Reason::NameExpired);
+}
+
+#[test]
+fn another_entry_may_take_a_flow_over() {
+    let mut world = granted();
+    let data = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::ACK));
+    check(&world, &data, Verdict::Allow, Reason::Registered);
+    world.generation = 2;
+    world.rules.clear();
+    world.grant(OTHER, 443, protocol::TCP, RuleValue::ALLOW);
+    world.told(SITE, OTHER, NOW);
+    check(&world, &data, Verdict::Allow, Reason::Registered);
+    check(&world, &data, Verdict::Allow, Reason::Established);
+}
+
+#[test]
+fn a_full_table_is_stricter_and_not_looser() {
+    let world = World { full: true, ..granted() };
+    let syn = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
+    check(&world, &syn, Verdict::Allow, Reason::Registered);
+    assert_eq!(*world.notes.borrow(), [Reason::TableFull]);
+    let stray = frame(POD, "192.0.2.9", protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
+    check(&world, &stray, Verdict::Deny, Reason::NotRegistered);
+}
+
+#[test]
+fn who_came_in_is_answered_and_nobody_else() {
+    let world = granted();
+    let client = "198.51.100.7";
+    let answer = frame(POD, client, protocol::TCP, &tcp(8080, 5000, tcp_flag::SYN | tcp_flag::ACK));
+    check(&world, &answer, Verdict::Deny, Reason::NotRegistered);
+    let syn = packet(&frame(client, POD, protocol::TCP, &tcp(5000, 8080, tcp_flag::SYN)));
+    assert_eq!(arrive(Some(&workload()), &syn, &world), Arrive::Pass);
+    check(&world, &answer, Verdict::Allow, Reason::Inbound);
+    // The same ports do not carry a connection the other way.
+    let outward = frame(POD, client, protocol::TCP, &tcp(8080, 5000, tcp_flag::SYN));
+    check(&world, &outward, Verdict::Deny, Reason::NotRegistered);
+}
+
+#[test]
+fn echo_is_answered_by_its_identifier() {
+    let world = granted();
+    let echo = |kind: u8| [kind, 0, 0, 0, 0x12, 0x34, 0, 1];
+    let ping = packet(&frame("198.51.100.7", POD, protocol::ICMP, &echo(8)));
+    assert_eq!((ping.detail, ping.source_port), (8, 0x1234));
+    let pong = frame(POD, "198.51.100.7", protocol::ICMP, &echo(0));
+    check(&world, &pong, Verdict::Deny, Reason::NotRegistered);
+    assert_eq!(arrive(Some(&workload()), &ping, &world), Arrive::Pass);
+    check(&world, &pong, Verdict::Allow, Reason::Inbound);
+    check(&world, &frame(POD, SITE, protocol::ICMP, &echo(8)), Verdict::Allow, Reason::Registered);
+}
+
+#[test]
+fn forged_addresses_and_loopback_on_the_wire_are_refused() {
+    let world = granted();
+    let syn = tcp(4000, 443, tcp_flag::SYN);
+    let forged = frame("10.9.0.3", SITE, protocol::TCP, &syn);
+    check(&world, &forged, Verdict::Deny, Reason::SpoofedSource);
+    let loopback = frame(POD, "127.0.0.1", protocol::TCP, &syn);
+    check(&world, &loopback, Verdict::Deny, Reason::Malformed);
+    let stranger = leave(None, &packet(&forged), &world);
+    assert_eq!(
+        stranger,
+        Leave::Judged(exeat_common::decide::Decision::deny(Reason::UnknownWorkload))
+    );
+}
+
+#[test]
+fn neighbour_discovery_stays_on_the_link() {
+    let world = granted();
+    let solicit = [135, 0, 0, 0, 0, 0, 0, 0];
+    let pod = "fe80::2";
+    for link in ["ff02::1:ff00:1", "fe80::1"] {
+        let frame = frame(pod, link, protocol::ICMPV6, &solicit);
+        check(&world, &frame, Verdict::Allow, Reason::Neighbour);
+    }
+    let away = frame(pod, "2001:db8::1", protocol::ICMPV6, &solicit);
+    check(&world, &away, Verdict::Deny, Reason::SpoofedSource);
+}
+
+#[test]
+fn messages_to_a_resolver_are_for_the_dns_path() {
+    let world = granted();
+    let to = |segment: &[u8], proto| {
+        leave(Some(&workload()), &packet(&frame(POD, RESOLVER, proto, segment)), &world)
+    };
+    assert_eq!(to(&udp(4000, 53, b"x"), protocol::UDP), Leave::Query);
+    let with_data = [tcp(4000, 53, tcp_flag::SYN), b"x".to_vec()].concat();
+    assert_eq!(to(&with_data, protocol::TCP), Leave::Query, "also with the opening segment");
+    assert!(matches!(to(&tcp(4000, 53, tcp_flag::SYN), protocol::TCP), Leave::Judged(_)));
+    let answer = packet(&frame(RESOLVER, POD, protocol::UDP, &udp(53, 4000, b"x")));
+    assert_eq!(arrive(Some(&workload()), &answer, &world), Arrive::Answer);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn no_frame_makes_the_parser_panic_or_reach_past_the_frame(
+        mut bytes in proptest::collection::vec(any::<u8>(), 0..120),
+        kind in 0..4_u8,
+    ) {
+        // Most random bytes are no IP at all: help them over the first hurdles.
+        if bytes.len() > 20 {
+            let (ethertype, version) = if kind % 2 == 0 { (0x0800_u16, 0x45) } else { (0x86dd, 0x60) };
+            bytes[12..14].copy_from_slice(&ethertype.to_be_bytes());
+            if kind < 2 {
+                bytes[14] = version;
+            }
+        }
+        if let Ok(Frame::Ip(packet)) = read(&bytes) {
+            assert!(packet.payload + packet.payload_length <= bytes.len());
+            let world = granted();
+            let _judged = leave(Some(&workload()), &packet, &world);
+            let _passed = arrive(Some(&workload()), &packet, &world);
+        }
+    }
+}

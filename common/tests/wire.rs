@@ -201,10 +201,10 @@ fn echo_is_answered_by_its_identifier() {
     let echo = |kind: u8| [kind, 0, 0, 0, 0x12, 0x34, 0, 1];
     let ping = packet(&frame("198.51.100.7", POD, protocol::ICMP, &echo(8)));
     assert_eq!((ping.detail, ping.source_port), (8, 0x1234));
-    let pong = frame(POD, "198.51.100.7", protocol::ICMP, &echo(0));
-    check(&world, &pong, Verdict::Deny, Reason::NotRegistered);
+    let reply = frame(POD, "198.51.100.7", protocol::ICMP, &echo(0));
+    check(&world, &reply, Verdict::Deny, Reason::NotRegistered);
     assert_eq!(arrive(Some(&workload()), &ping, &world), Arrive::Pass);
-    check(&world, &pong, Verdict::Allow, Reason::Inbound);
+    check(&world, &reply, Verdict::Allow, Reason::Inbound);
     check(&world, &frame(POD, SITE, protocol::ICMP, &echo(8)), Verdict::Allow, Reason::Registered);
 }
 

@@ -18,35 +18,35 @@ use exeat_common::{
     reason::Reason,
 };
 
-pub const POLICY: PolicyId = PolicyId::new(5);
-pub const WORKLOAD: WorkloadId = WorkloadId::new(7);
-pub const POD: &str = "10.9.0.2";
-pub const RESOLVER: &str = "192.0.2.53";
-pub const NOW: u32 = 1_000;
+pub(crate) const POLICY: PolicyId = PolicyId::new(5);
+pub(crate) const WORKLOAD: WorkloadId = WorkloadId::new(7);
+pub(crate) const POD: &str = "10.9.0.2";
+pub(crate) const RESOLVER: &str = "192.0.2.53";
+pub(crate) const NOW: u32 = 1_000;
 
 /// Every table, writable through a shared reference as maps are.
 #[derive(Default)]
-pub struct World {
-    pub rules: BTreeMap<RuleKey, RuleValue>,
+pub(crate) struct World {
+    pub(crate) rules: BTreeMap<RuleKey, RuleValue>,
     /// Policy, masked address and length in bits of the 16-byte form.
-    pub prefixes: Vec<(PolicyId, u128, u8, SubjectId)>,
-    pub names: BTreeMap<Vec<u8>, NameValue>,
-    pub flags: u32,
-    pub generation: u32,
-    pub full: bool,
-    pub facts: RefCell<BTreeMap<FactKey, FactValue>>,
-    pub flows: RefCell<BTreeMap<FlowKey, FlowValue>>,
-    pub queries: RefCell<BTreeMap<QueryKey, QueryValue>>,
-    pub notes: RefCell<Vec<Reason>>,
+    pub(crate) prefixes: Vec<(PolicyId, u128, u8, SubjectId)>,
+    pub(crate) names: BTreeMap<Vec<u8>, NameValue>,
+    pub(crate) flags: u32,
+    pub(crate) generation: u32,
+    pub(crate) full: bool,
+    pub(crate) facts: RefCell<BTreeMap<FactKey, FactValue>>,
+    pub(crate) flows: RefCell<BTreeMap<FlowKey, FlowValue>>,
+    pub(crate) queries: RefCell<BTreeMap<QueryKey, QueryValue>>,
+    pub(crate) notes: RefCell<Vec<Reason>>,
     /// Added to [`NOW`].
-    pub later: u32,
+    pub(crate) later: u32,
 }
 
-pub fn address(text: &str) -> Address {
+pub(crate) fn address(text: &str) -> Address {
     text.parse::<std::net::IpAddr>().expect("an address").into()
 }
 
-pub fn workload() -> Workload {
+pub(crate) fn workload() -> Workload {
     let mut addresses = [Address::default(); 4];
     addresses[0] = address(POD);
     Workload {
@@ -62,7 +62,7 @@ pub fn workload() -> Workload {
 }
 
 /// `www.example.com` as it goes over the wire.
-pub fn wire(name: &str) -> Vec<u8> {
+pub(crate) fn wire(name: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for label in name.split('.').filter(|label| !label.is_empty()) {
         bytes.push(u8::try_from(label.len()).expect("a label"));
@@ -73,12 +73,12 @@ pub fn wire(name: &str) -> Vec<u8> {
 }
 
 impl World {
-    pub fn grant(&mut self, subject: SubjectId, port: u16, protocol: u8, rule: RuleValue) {
+    pub(crate) fn grant(&mut self, subject: SubjectId, port: u16, protocol: u8, rule: RuleValue) {
         self.rules.insert(RuleKey::new(POLICY, subject, port, protocol), rule);
         self.rules.insert(RuleKey::grant(POLICY, subject), rule);
     }
 
-    pub fn prefix(&mut self, policy: PolicyId, prefix: &str, subject: SubjectId) {
+    pub(crate) fn prefix(&mut self, policy: PolicyId, prefix: &str, subject: SubjectId) {
         let (base, bits) = prefix.split_once('/').expect("a prefix");
         let base = address(base);
         let bits: u8 = bits.parse().expect("a length");
@@ -86,17 +86,17 @@ impl World {
         self.prefixes.push((policy, masked(base, bits), bits, subject));
     }
 
-    pub fn name(&mut self, name: &str, value: NameValue) {
+    pub(crate) fn name(&mut self, name: &str, value: NameValue) {
         self.names.insert(wire(name), value);
     }
 
     /// Notes what a pod was told, as the DNS path does.
-    pub fn told(&self, to: &str, pattern: SubjectId, expiry: u32) {
+    pub(crate) fn told(&self, to: &str, pattern: SubjectId, expiry: u32) {
         let key = FactKey { workload: WORKLOAD, address: address(to) };
         self.learn(&key, pattern, expiry).expect("room");
     }
 
-    pub fn knows(&self, of: &str) -> Vec<SubjectId> {
+    pub(crate) fn knows(&self, of: &str) -> Vec<SubjectId> {
         let key = FactKey { workload: WORKLOAD, address: address(of) };
         let facts = self.facts.borrow();
         let slots = facts.get(&key).map(|value| value.slots).unwrap_or_default();

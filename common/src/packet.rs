@@ -264,6 +264,3 @@ pub const fn is_echo(protocol: u8, icmp: u8) -> bool {
         _ => false,
     }
 }
-
-#[cfg(test)]
-mod tests;

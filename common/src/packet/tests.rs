@@ -1,1 +1,0 @@
-//! Frames and what is read from them.

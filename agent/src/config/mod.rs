@@ -13,6 +13,7 @@ use exeat_common::limits::{RESOLVERS_ENTRIES, WORKLOAD_ADDRESSES, WORKLOADS_ENTR
 use ipnet::IpNet;
 use serde::Deserialize;
 
+pub use crate::registry::istio::mesh::Mode;
 use crate::{
     registry::host::HostPattern,
     workloads::{Workload, WorkloadKey},
@@ -25,6 +26,7 @@ pub struct Config {
     pub scope: Scope,
     /// Masked; none is so wide that it holds another address family.
     pub cluster_cidrs: Vec<IpNet>,
+    pub matching: Matching,
     pub external_name: ExternalName,
     pub gateway_transport: GatewayTransport,
     pub sidecar_may_relax: bool,
@@ -41,13 +43,15 @@ pub struct Config {
     pub pin_path: PathBuf,
 }
 
-/// What happens to destinations that nothing declares.
+/// How ports without a host or an address of their own are matched.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Mode {
+#[serde(rename_all = "kebab-case")]
+pub enum Matching {
+    /// By what was learned of the host.
     #[default]
-    RegistryOnly,
-    AllowAny,
+    Strict,
+    /// As Istio does: a TCP port without addresses is open to every address.
+    IstioCompat,
 }
 
 /// Whether addresses inside `clusterCidrs` are left alone.
@@ -177,6 +181,7 @@ impl Config {
             mode: raw.mode,
             scope: raw.scope,
             cluster_cidrs: raw.cluster_cidrs.into_iter().map(|it| it.0).collect(),
+            matching: raw.matching,
             external_name: raw.external_name,
             gateway_transport: raw.gateway_transport,
             sidecar_may_relax: raw.sidecar_may_relax.0,
@@ -303,7 +308,7 @@ fn refuse_unbuilt(raw: &raw::Config) -> Result<(), InvalidConfig> {
             "this version reads no cluster yet; list `workloads` and `registry.files` instead",
         );
     }
-    if raw.matching == raw::Matching::IstioCompat {
+    if raw.matching == Matching::IstioCompat {
         return unbuilt(
             "match",
             "this version has no istio-compat matching yet; `strict` ties every port to its host",
@@ -320,6 +325,7 @@ fn workload(raw: raw::Workload) -> Workload {
         interface: raw.interface.map(|name| name.0),
         addresses: raw.addresses.iter().map(std::net::IpAddr::to_canonical).collect(),
         sidecar_cgroup: raw.sidecar_cgroup.map(|path| path.0),
+        is_ambient: false,
         is_exempt: false,
     }
 }

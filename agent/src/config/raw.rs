@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr, path::PathBuf, ti
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{Denied, DnsDenied, ExternalName, GatewayTransport, Mode, Scope};
+use super::{Denied, DnsDenied, ExternalName, GatewayTransport, Matching, Mode, Scope};
 use crate::registry::{cidr, host::HostPattern};
 
 /// Port of DNS, where a resolver names none.
@@ -35,14 +35,6 @@ pub(super) struct Config {
     pub(super) metrics: Metrics,
     pub(super) socket: Option<Absolute>,
     pub(super) pin_path: Option<Absolute>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Matching {
-    #[default]
-    Strict,
-    IstioCompat,
 }
 
 /// A switch that is on unless it is turned off.

@@ -27,6 +27,7 @@ use crate::{
     flows::{FlowLog, Line},
     metrics::Lost,
     policy::{
+        answers::Answers,
         compile::{Input, compile},
         ids::Ids,
     },
@@ -55,7 +56,12 @@ fn state() -> (State, WorkloadId, SubjectId) {
         ifindex: Some(7),
         sidecar_cgroup_id: None,
     };
-    let input = Input { registry: &loaded.registry, config: &config, workloads: &[placed] };
+    let input = Input {
+        registry: &loaded.registry,
+        config: &config,
+        workloads: &[placed],
+        answers: &Answers::default(),
+    };
     let compiled = compile(&input, &mut Ids::default());
     let workload = compiled.image.by_ifindex[&7].id;
     let subject = compiled.image.names.values().map(|it| it.exact).max().expect("the name");

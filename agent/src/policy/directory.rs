@@ -59,10 +59,10 @@ impl fmt::Display for Nearest {
 impl Directory {
     pub(super) fn new(registry: &Registry) -> Self {
         let mut directory = Self::default();
-        for entry in registry.entries() {
+        for entry in registry.service_entries() {
             for host in &entry.hosts {
                 let hosts = &mut directory.hosts;
-                hosts.entry(host.clone()).or_insert_with(|| Arc::clone(&entry.object));
+                hosts.entry(host.clone()).or_insert_with(|| Arc::clone(&entry.header.object));
             }
         }
         directory

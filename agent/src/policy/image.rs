@@ -8,6 +8,8 @@ use exeat_common::{
     id::{PolicyId, SubjectId},
 };
 
+use super::target::Target;
+
 /// Everything the compiler writes, keyed as in the kernel. The compiler makes the wanted one, the
 /// datapath dumps the installed one, and [`super::diff`] finds the way between them.
 ///
@@ -19,6 +21,8 @@ pub struct Image {
     pub names: BTreeMap<WireName, NameValue>,
     pub prefixes: BTreeMap<Prefix, SubjectId>,
     pub rules: BTreeMap<RuleKey, RuleValue>,
+    /// By number; 0 is none.
+    pub targets: BTreeMap<u32, Target>,
     /// By cgroup id.
     pub by_cgroup: BTreeMap<u64, Workload>,
     /// By index of the host side of the veth.

@@ -1,5 +1,6 @@
 //! From the registry to kernel tables: pure functions on values.
 
+pub mod answers;
 mod close;
 pub mod compile;
 pub mod diff;
@@ -7,6 +8,7 @@ pub mod directory;
 pub mod ids;
 pub mod image;
 pub mod image_tables;
+pub mod target;
 pub mod view;
 
 #[cfg(test)]

@@ -24,12 +24,14 @@ use crate::{
     config::{Config, Mode, Scope},
     registry::{
         Registry, cidr,
+        endpoint::{Endpoint, EndpointAddress},
         export_to::ExportTo,
+        header::Header,
         host::HostPattern,
+        istio::service_entry::{Resolution, ServiceEntry},
         object::Content,
         port::{Protocol, ServicePort},
         report::ObjectRef,
-        service_entry::{Endpoint, EndpointAddress, Resolution, ServiceEntry},
     },
     workloads::{PlacedWorkload, Workload as Named, WorkloadKey},
 };
@@ -142,26 +144,30 @@ pub(crate) fn entry() -> impl Strategy<Value = ServiceEntry> {
             let endpoint = Endpoint {
                 address: EndpointAddress::Ip(IpAddr::from([203, 0, 113, 1])),
                 ports: BTreeMap::new(),
+                weight: 1,
             };
             let label = label.then(|| ("team".to_owned(), "x".to_owned()));
             ServiceEntry {
-                object: Arc::new(ObjectRef {
-                    kind: "ServiceEntry".to_owned(),
-                    namespace: namespace.to_owned(),
-                    name: format!("e{name}"),
-                }),
-                created: created
-                    .checked_sub(1)
-                    .map(|it| SystemTime::UNIX_EPOCH + Duration::from_secs(it)),
-                labels: label.into_iter().collect(),
+                header: Header {
+                    object: Arc::new(ObjectRef {
+                        kind: "ServiceEntry".to_owned(),
+                        namespace: namespace.to_owned(),
+                        name: format!("e{name}"),
+                    }),
+                    created: created
+                        .checked_sub(1)
+                        .map(|it| SystemTime::UNIX_EPOCH + Duration::from_secs(it)),
+                    labels: label.into_iter().collect(),
+                },
                 hosts: distinct(hosts.into_iter().map(host)),
                 addresses: distinct(nets.into_iter().filter_map(cidr::parse)),
                 ports,
                 resolution,
                 endpoints: has_endpoint.then_some(endpoint).into_iter().collect(),
                 selector: None,
-                export_to,
-                waypoint: false,
+                export_to: Some(export_to),
+                waypoint: None,
+                virtual_addresses: BTreeMap::new(),
             }
         },
     )
@@ -180,7 +186,7 @@ fn distinct<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
 pub(crate) fn entries() -> impl Strategy<Value = Vec<ServiceEntry>> {
     vec(entry(), 0..10).prop_map(|mut entries| {
         let mut seen = BTreeSet::new();
-        entries.retain(|entry| seen.insert(Arc::clone(&entry.object)));
+        entries.retain(|entry| seen.insert(Arc::clone(&entry.header.object)));
         entries
     })
 }
@@ -199,6 +205,7 @@ pub(crate) fn placed(number: u64, namespace: &str, is_exempt: bool) -> PlacedWor
             interface: None,
             addresses: Vec::new(),
             sidecar_cgroup: None,
+            is_ambient: false,
             is_exempt,
         },
         cgroup_id: Some(number),

@@ -9,13 +9,16 @@ use std::{
 use exeat_common::reason::Reason;
 use ipnet::IpNet;
 
+use super::target::Target;
 use crate::registry::{
     Registry,
-    governed::GovernedIndex,
+    endpoint::Endpoint,
+    export_to::ExportTo,
     host::HostPattern,
+    istio::service_entry::{Resolution, ServiceEntry},
+    labels::Labels,
     port::{Class, ServicePort},
     report::{Code, ObjectRef, Report},
-    service_entry::{Endpoint, Resolution, ServiceEntry},
 };
 
 /// Port and IP protocol number.
@@ -29,21 +32,60 @@ pub type Ports = BTreeMap<PortKey, Granted>;
 pub struct View {
     pub names: BTreeMap<HostPattern, Ports>,
     pub prefixes: BTreeMap<IpNet, Ports>,
+    /// Ports that are open to every address (`match: istio-compat`). They rank below all else.
+    pub anywhere: Ports,
+    pub unmatched: Unmatched,
+}
+
+/// What happens to flows that nothing declares.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Unmatched {
+    #[default]
+    Deny,
+    Allow,
+    /// Allowed through a gateway (`egressProxy` of a Sidecar).
+    To(Arc<Target>),
 }
 
 /// One port of one pattern or prefix.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Granted {
+    /// What decided.
     pub entry: Arc<ObjectRef>,
-    /// None allows; else the reason in the kernel and the code for people.
-    pub denied: Option<(Reason, Code)>,
+    pub action: Action,
+}
+
+/// What happens to a flow that is declared.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// It goes where it was dialled.
+    Allow,
+    Deny(Denial),
+    To(Arc<Target>),
+}
+
+/// Why a flow is denied although it is declared: the reason in the kernel and the code for people.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Denial {
+    pub reason: Reason,
+    pub code: Code,
+}
+
+/// Who a view is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'a> {
+    pub namespace: &'a str,
+    pub labels: &'a Labels,
+    /// A proxy of its own takes its TCP flows.
+    pub has_sidecar: bool,
+    /// Enrolled in an ambient mesh.
+    pub is_ambient: bool,
 }
 
 /// The registry by host, so that each view is one walk over it.
 pub struct Sources<'a> {
     /// Entries of each host, oldest first.
     hosts: BTreeMap<&'a HostPattern, Vec<&'a Arc<ServiceEntry>>>,
-    governed: GovernedIndex,
     /// Age of each entry: its place in the registry.
     ages: BTreeMap<&'a ObjectRef, usize>,
 }
@@ -52,17 +94,13 @@ impl<'a> Sources<'a> {
     pub fn new(registry: &'a Registry) -> Self {
         let mut hosts: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut ages = BTreeMap::new();
-        for (age, entry) in registry.entries().iter().enumerate() {
-            ages.insert(&*entry.object, age);
+        for (age, entry) in registry.service_entries().iter().enumerate() {
+            ages.insert(&*entry.header.object, age);
             for host in &entry.hosts {
                 hosts.entry(host).or_default().push(entry);
             }
         }
-        Self {
-            hosts,
-            governed: GovernedIndex::new(registry.governed().iter().map(|it| &**it)),
-            ages,
-        }
+        Self { hosts, ages }
     }
 
     /// The view of the workloads in `namespace`; reports are added to `reports`.
@@ -73,24 +111,23 @@ impl<'a> Sources<'a> {
             let Some(service) = choose(host, entries, namespace, reports) else {
                 continue;
             };
-            let governor = self.governor(&service, namespace, reports);
             for (port, entry) in &service.ports {
                 let key = (port.number, port.protocol.transport());
                 let by_name = service.addresses.is_empty() || port.protocol.class() == Class::Http;
                 if by_name {
                     let granted = Granted {
-                        entry: Arc::clone(&entry.object),
-                        denied: service.denial(port, governor, false),
+                        entry: Arc::clone(&entry.header.object),
+                        action: service.action(port, false),
                     };
                     view.names.entry((*host).clone()).or_default().insert(key, granted);
                 }
-                let denied = service.denial(port, governor, true);
+                let action = service.action(port, true);
                 for (net, owner) in &service.addresses {
                     by_address.push((
-                        self.ages[&*owner.object],
+                        self.ages[&*owner.header.object],
                         *net,
                         key,
-                        Granted { entry: Arc::clone(&owner.object), denied },
+                        Granted { entry: Arc::clone(&owner.header.object), action: action.clone() },
                     ));
                 }
             }
@@ -101,24 +138,6 @@ impl<'a> Sources<'a> {
             add_address(&mut view, net, key, granted, reports);
         }
         view
-    }
-
-    fn governor(
-        &self,
-        service: &Service<'_>,
-        client: &str,
-        reports: &mut BTreeSet<Report>,
-    ) -> bool {
-        let object = &service.first.object;
-        let governor = self.governed.governor(service.host, &object.namespace, client);
-        if let Some(governor) = governor {
-            let message = format!(
-                "flows to {} would be changed by {governor}, which is not read yet: they are denied",
-                service.host
-            );
-            reports.insert(Report::new(Code::Governed, object, "spec.hosts", message));
-        }
-        governor.is_some()
     }
 }
 
@@ -140,20 +159,23 @@ fn choose<'a>(
     namespace: &str,
     reports: &mut BTreeSet<Report>,
 ) -> Option<Service<'a>> {
-    let visible: Vec<_> =
-        entries.iter().filter(|entry| entry.export_to.includes(namespace)).collect();
-    let own = visible.iter().find(|entry| entry.object.namespace == namespace);
-    let explicit = visible.iter().find(|entry| !entry.export_to.is_public());
+    let visible: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.export_to.as_ref().is_none_or(|it| it.includes(namespace)))
+        .collect();
+    let own = visible.iter().find(|entry| entry.header.object.namespace == namespace);
+    let explicit =
+        visible.iter().find(|entry| !entry.export_to.as_ref().is_none_or(ExportTo::is_public));
     let winner = own.or(explicit).or(visible.first())?;
-    let owner = &winner.object.namespace;
-    for hidden in visible.iter().filter(|it| it.object.namespace != *owner) {
+    let owner = &winner.header.object.namespace;
+    for hidden in visible.iter().filter(|it| it.header.object.namespace != *owner) {
         let message = format!(
             "for workloads in namespace {namespace}, {host} belongs to {}; this entry adds nothing there, on no port",
-            winner.object
+            winner.header.object
         );
-        reports.insert(Report::new(Code::Shadowed, &hidden.object, "spec.hosts", message));
+        reports.insert(Report::new(Code::Shadowed, &hidden.header.object, "spec.hosts", message));
     }
-    let mut parts = visible.iter().filter(|it| it.object.namespace == *owner);
+    let mut parts = visible.iter().filter(|it| it.header.object.namespace == *owner);
     let first = **parts.next()?;
     let mut service = Service {
         host,
@@ -173,15 +195,20 @@ impl<'a> Service<'a> {
     fn unite(&mut self, entry: &'a Arc<ServiceEntry>, reports: &mut BTreeSet<Report>) {
         let first = self.first;
         let is_alike = first.resolution == entry.resolution
-            && first.labels == entry.labels
+            && first.header.labels == entry.header.labels
             && first.selector == entry.selector
             && first.export_to == entry.export_to;
         if first.ports != entry.ports && !is_alike {
             let message = format!(
                 "{} is declared by the older {} with other ports; to be united, both need the same resolution, labels, workloadSelector and exportTo. This entry adds nothing to that host",
-                self.host, first.object
+                self.host, first.header.object
             );
-            reports.insert(Report::new(Code::NotMerged, &entry.object, "spec.hosts", message));
+            reports.insert(Report::new(
+                Code::NotMerged,
+                &entry.header.object,
+                "spec.hosts",
+                message,
+            ));
             return;
         }
         for port in &entry.ports {
@@ -190,10 +217,14 @@ impl<'a> Service<'a> {
                 Some((older, owner)) if older.protocol != port.protocol => {
                     let message = format!(
                         "port {} of {} is declared by the older {} with another protocol, which counts",
-                        port.number, self.host, owner.object
+                        port.number, self.host, owner.header.object
                     );
-                    let report =
-                        Report::new(Code::ProtocolConflict, &entry.object, "spec.ports", message);
+                    let report = Report::new(
+                        Code::ProtocolConflict,
+                        &entry.header.object,
+                        "spec.ports",
+                        message,
+                    );
                     reports.insert(report);
                 }
                 Some(_) => {}
@@ -209,19 +240,17 @@ impl<'a> Service<'a> {
 
     /// Why a flow to `port` is denied although it is declared. `by_address`: the declared address
     /// was dialled, not a learned one.
-    fn denial(
-        &self,
-        port: &ServicePort,
-        is_governed: bool,
-        by_address: bool,
-    ) -> Option<(Reason, Code)> {
+    fn action(&self, port: &ServicePort, by_address: bool) -> Action {
+        let denial = self.denial(port, by_address);
+        denial.map_or(Action::Allow, |(reason, code)| Action::Deny(Denial { reason, code }))
+    }
+
+    fn denial(&self, port: &ServicePort, by_address: bool) -> Option<(Reason, Code)> {
         let any = |test: fn(&ServiceEntry) -> bool| self.parts.iter().any(|entry| test(entry));
         let has_endpoints = any(|entry| !entry.endpoints.is_empty() || entry.selector.is_some());
         let is_virtual = by_address && self.first.resolution != Resolution::None;
-        if any(|entry| entry.waypoint) {
+        if any(|entry| entry.waypoint == Some(true)) {
             Some((Reason::Unsupported, Code::Waypoint))
-        } else if is_governed {
-            Some((Reason::Unsupported, Code::Governed))
         } else if any(|entry| entry.endpoints.iter().any(Endpoint::is_unix)) {
             Some((Reason::Unsupported, Code::Uds))
         } else if self.first.resolution == Resolution::Static && !has_endpoints {
@@ -258,7 +287,7 @@ fn add_address(
             reports.insert(report);
         }
         // Another host of the same entry: what denies one of them denies the address.
-        Some(_) if granted.denied.is_some() => {
+        Some(_) if granted.action != Action::Allow => {
             ports.insert(key, granted);
         }
         Some(_) => {}

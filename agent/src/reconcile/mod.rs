@@ -19,6 +19,7 @@ use crate::{
     datapath::Datapath,
     metrics::Timings,
     policy::{
+        answers::Answers,
         compile::{Compiled, Input, compile},
         diff::diff,
         ids::Ids,
@@ -230,7 +231,12 @@ impl<D: Datapath> Reconcile<D> {
 
     fn compile(&mut self, registry: &Registry) -> Compiled {
         let workloads: Vec<PlacedWorkload> = self.places.workloads().cloned().collect();
-        let input = Input { registry, config: &self.parts.config, workloads: &workloads };
+        let input = Input {
+            registry,
+            config: &self.parts.config,
+            workloads: &workloads,
+            answers: &Answers::default(),
+        };
         compile(&input, &mut self.ids)
     }
 

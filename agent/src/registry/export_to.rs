@@ -25,11 +25,16 @@ pub enum InvalidExportTo {
 }
 
 impl ExportTo {
-    /// Reads the list of an object in `namespace`; an empty one means everybody.
-    pub fn parse(list: &[String], namespace: &str) -> Result<Self, InvalidExportTo> {
+    /// Reads the list of an object in `namespace`; an empty one says nothing, so that the mesh's
+    /// default counts.
+    pub fn parse(list: &[String], namespace: &str) -> Result<Option<Self>, InvalidExportTo> {
         if list.is_empty() {
-            return Ok(Self::All);
+            return Ok(None);
         }
+        Self::parse_some(list, namespace).map(Some)
+    }
+
+    fn parse_some(list: &[String], namespace: &str) -> Result<Self, InvalidExportTo> {
         for (mark, meaning) in [("*", Self::All), ("~", Self::Nobody)] {
             if list.iter().any(|item| item == mark) {
                 return if list.len() == 1 {
@@ -74,6 +79,7 @@ mod tests {
     fn check(list: &[&str], expected: &Result<[bool; 3], InvalidExportTo>) {
         let list: Vec<String> = list.iter().map(ToString::to_string).collect();
         let got = ExportTo::parse(&list, "team-a")
+            .map(|it| it.unwrap_or(ExportTo::All))
             .map(|it| ["team-a", "team-b", "team-c"].map(|name| it.includes(name)));
         assert_eq!(got.as_ref(), expected.as_ref(), "{list:?}");
     }

@@ -286,22 +286,22 @@ mod tests {
         put(folder.path(), "a");
         let paths = vec![folder.path().to_owned()];
         let first = load_first(&paths).expect("readable");
-        assert_eq!(first.loaded.registry.entries().len(), 1);
+        assert_eq!(first.loaded.registry.service_entries().len(), 1);
         let (output, mut updates) = watch::channel(Arc::new(first));
         let stop = CancellationToken::new();
         let task = tokio::spawn(watch_files(paths, output, stop.clone()));
 
         put(folder.path(), "b");
-        next(&mut updates, |it| it.loaded.registry.entries().len() == 2).await;
+        next(&mut updates, |it| it.loaded.registry.service_entries().len() == 2).await;
 
         fs::write(folder.path().join("b.yaml"), "\"unclosed: [\n").expect("write");
         let broken = next(&mut updates, |it| !it.loaded.errors.is_empty()).await;
-        assert_eq!(broken.loaded.registry.entries().len(), 2, "b stays as it was");
+        assert_eq!(broken.loaded.registry.service_entries().len(), 2, "b stays as it was");
         assert!(broken.stale_since.is_some());
 
         fs::remove_file(folder.path().join("b.yaml")).expect("remove");
         let healed = next(&mut updates, |it| it.loaded.errors.is_empty()).await;
-        assert_eq!(healed.loaded.registry.entries().len(), 1);
+        assert_eq!(healed.loaded.registry.service_entries().len(), 1);
         assert!(healed.stale_since.is_none());
 
         stop.cancel();

@@ -1,52 +1,75 @@
 //! The declared destinations: an immutable value of checked objects. No IO but in [`load`].
 
+pub mod asm;
 pub mod cidr;
 pub mod document;
+pub mod endpoint;
 pub mod export_to;
 pub mod file;
-pub mod governed;
+pub mod findings;
+pub mod gloo;
+pub mod header;
 pub mod host;
+pub mod istio;
+pub mod kubernetes;
+pub mod labels;
 pub mod load;
 pub mod meta;
 pub mod object;
 pub mod port;
 pub mod report;
-pub mod service_entry;
 pub mod shape;
 
 use std::sync::Arc;
 
-use governed::Governed;
 use object::Content;
-use service_entry::ServiceEntry;
 
-/// Everything that is declared and valid. The order of what it was made from plays no part.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Registry {
-    /// Oldest first, then by namespace and name.
-    entries: Vec<Arc<ServiceEntry>>,
-    governed: Vec<Arc<Governed>>,
+macro_rules! registry {
+    ($($variant:ident($type:path) in $field:ident;)+) => {
+        /// Everything that is declared and valid, by kind, each oldest first and then by namespace
+        /// and name. The order of what it was made from plays no part.
+        #[derive(Clone, Debug, Default, Eq, PartialEq)]
+        pub struct Registry {
+            $($field: Vec<Arc<$type>>,)+
+        }
+
+        impl Registry {
+            pub fn new(contents: impl IntoIterator<Item = Content>) -> Self {
+                let mut registry = Self::default();
+                for content in contents {
+                    match content {
+                        $(Content::$variant(value) => registry.$field.push(value),)+
+                    }
+                }
+                $(registry.$field.sort_by(|a, b| a.header.by_age(&b.header));)+
+                registry
+            }
+
+            $(
+                pub fn $field(&self) -> &[Arc<$type>] {
+                    &self.$field
+                }
+            )+
+        }
+    };
 }
 
-impl Registry {
-    pub fn new(contents: impl IntoIterator<Item = Content>) -> Self {
-        let mut registry = Self::default();
-        for content in contents {
-            match content {
-                Content::ServiceEntry(entry) => registry.entries.push(entry),
-                Content::Governed(governed) => registry.governed.push(governed),
-            }
-        }
-        registry.entries.sort_by(|a, b| (a.created, &a.object).cmp(&(b.created, &b.object)));
-        registry.governed.sort_by(|a, b| a.object.cmp(&b.object));
-        registry
-    }
-
-    pub fn entries(&self) -> &[Arc<ServiceEntry>] {
-        &self.entries
-    }
-
-    pub fn governed(&self) -> &[Arc<Governed>] {
-        &self.governed
-    }
+registry! {
+    ServiceEntry(istio::service_entry::ServiceEntry) in service_entries;
+    VirtualService(istio::virtual_service::VirtualService) in virtual_services;
+    Gateway(istio::gateway::Gateway) in gateways;
+    DestinationRule(istio::destination_rule::DestinationRule) in destination_rules;
+    Sidecar(istio::sidecar::Sidecar) in sidecars;
+    WorkloadEntry(istio::workload_entry::WorkloadEntry) in workload_entries;
+    Mesh(istio::mesh::Mesh) in meshes;
+    ExternalService(gloo::external_service::ExternalService) in external_services;
+    ExternalEndpoint(gloo::external_endpoint::ExternalEndpoint) in external_endpoints;
+    RouteTable(gloo::route_table::RouteTable) in route_tables;
+    Workspace(gloo::workspace::Workspace) in workspaces;
+    WorkspaceSettings(gloo::workspace::WorkspaceSettings) in workspace_settings;
+    Service(kubernetes::service::Service) in services;
+    Endpoints(kubernetes::endpoints::Endpoints) in endpoints;
+    Pod(kubernetes::pod::Pod) in pods;
+    Namespace(kubernetes::namespace::Namespace) in namespaces;
+    EgressPolicy(asm::egress_policy::EgressPolicy) in egress_policies;
 }

@@ -5,10 +5,22 @@ use std::sync::Arc;
 use serde_yaml::Value;
 
 use super::{
-    governed::Governed,
+    asm::egress_policy::EgressPolicy,
+    findings::Checked,
+    gloo::{
+        external_endpoint::ExternalEndpoint,
+        external_service::ExternalService,
+        route_table::RouteTable,
+        workspace::{Workspace, WorkspaceSettings},
+    },
+    istio::{
+        destination_rule::DestinationRule, gateway::Gateway, mesh::Mesh,
+        service_entry::ServiceEntry, sidecar::Sidecar, virtual_service::VirtualService,
+        workload_entry::WorkloadEntry,
+    },
+    kubernetes::{endpoints::Endpoints, namespace::Namespace, pod::Pod, service::Service},
     meta::Meta,
     report::{Code, ObjectRef, Report, Severity},
-    service_entry::ServiceEntry,
 };
 
 /// A document that was looked at.
@@ -20,13 +32,6 @@ pub struct Read {
     pub reports: Vec<Report>,
 }
 
-/// What an object adds to the registry.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Content {
-    ServiceEntry(Arc<ServiceEntry>),
-    Governed(Arc<Governed>),
-}
-
 impl Read {
     /// Whether the object breaks a rule, so that it is ignored whole.
     pub fn is_invalid(&self) -> bool {
@@ -35,30 +40,79 @@ impl Read {
 }
 
 const ISTIO: &str = "networking.istio.io";
-const ISTIO_VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha3"];
+const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+const GLOO: &str = "networking.gloo.solo.io";
+const GLOO_ADMIN: &str = "admin.gloo.solo.io";
+const GLOO_VERSIONS: &[&str] = &["v2"];
+const ASM: &str = "istio.alibabacloud.com";
+const ASM_VERSIONS: &[&str] = &["v1", "v1beta1"];
+const CORE: &str = "";
+const DISCOVERY: &str = "discovery.k8s.io";
+const V1: &[&str] = &["v1"];
 
-/// Groups and kinds that declare or change destinations, and are not read yet.
-const UNREAD: [(&str, &[&str]); 8] = [
-    (
-        ISTIO,
-        &[
-            "VirtualService",
-            "DestinationRule",
-            "Gateway",
-            "Sidecar",
-            "WorkloadEntry",
-            "WorkloadGroup",
-            "EnvoyFilter",
-        ],
-    ),
-    (
-        "networking.gloo.solo.io",
-        &["ExternalService", "ExternalEndpoint", "VirtualGateway", "RouteTable"],
-    ),
-    ("admin.gloo.solo.io", &["Workspace", "WorkspaceSettings"]),
-    ("istio.alibabacloud.com", &["ASMEgressTrafficPolicy"]),
-    ("", &["Service", "Endpoints", "Namespace"]),
-    ("discovery.k8s.io", &["EndpointSlice"]),
+type Reader = fn(&Meta, &Value) -> Checked<Content>;
+
+macro_rules! readers {
+    ($($group:ident $versions:ident $kind:literal => $variant:ident($check:path);)+) => {
+        /// What an object adds to the registry.
+        #[derive(Clone, Debug, Eq, PartialEq)]
+        pub enum Content {
+            ServiceEntry(Arc<ServiceEntry>),
+            VirtualService(Arc<VirtualService>),
+            Gateway(Arc<Gateway>),
+            DestinationRule(Arc<DestinationRule>),
+            Sidecar(Arc<Sidecar>),
+            WorkloadEntry(Arc<WorkloadEntry>),
+            Mesh(Arc<Mesh>),
+            ExternalService(Arc<ExternalService>),
+            ExternalEndpoint(Arc<ExternalEndpoint>),
+            RouteTable(Arc<RouteTable>),
+            Workspace(Arc<Workspace>),
+            WorkspaceSettings(Arc<WorkspaceSettings>),
+            Service(Arc<Service>),
+            Endpoints(Arc<Endpoints>),
+            Pod(Arc<Pod>),
+            Namespace(Arc<Namespace>),
+            EgressPolicy(Arc<EgressPolicy>),
+        }
+
+        /// Group, versions and reader of every kind that is read.
+        const READERS: &[(&str, &str, &[&str], Reader)] = &[
+            $(($kind, $group, $versions, |meta, document| {
+                let checked = $check(meta, document);
+                Checked {
+                    value: checked.value.map(|value| Content::$variant(Arc::new(value))),
+                    reports: checked.reports,
+                }
+            }),)+
+        ];
+    };
+}
+
+readers! {
+    ISTIO ISTIO_VERSIONS "ServiceEntry" => ServiceEntry(ServiceEntry::check);
+    ISTIO ISTIO_VERSIONS "VirtualService" => VirtualService(VirtualService::check);
+    ISTIO ISTIO_VERSIONS "Gateway" => Gateway(Gateway::check);
+    ISTIO ISTIO_VERSIONS "DestinationRule" => DestinationRule(DestinationRule::check);
+    ISTIO ISTIO_VERSIONS "Sidecar" => Sidecar(Sidecar::check);
+    ISTIO ISTIO_VERSIONS "WorkloadEntry" => WorkloadEntry(WorkloadEntry::check);
+    GLOO GLOO_VERSIONS "ExternalService" => ExternalService(ExternalService::check);
+    GLOO GLOO_VERSIONS "ExternalEndpoint" => ExternalEndpoint(ExternalEndpoint::check);
+    GLOO GLOO_VERSIONS "RouteTable" => RouteTable(RouteTable::check);
+    GLOO_ADMIN GLOO_VERSIONS "Workspace" => Workspace(Workspace::check);
+    GLOO_ADMIN GLOO_VERSIONS "WorkspaceSettings" => WorkspaceSettings(WorkspaceSettings::check);
+    CORE V1 "Service" => Service(Service::check);
+    CORE V1 "Endpoints" => Endpoints(Endpoints::check);
+    DISCOVERY V1 "EndpointSlice" => Endpoints(Endpoints::check_slice);
+    CORE V1 "Pod" => Pod(Pod::check);
+    CORE V1 "Namespace" => Namespace(Namespace::check);
+    ASM ASM_VERSIONS "ASMEgressTrafficPolicy" => EgressPolicy(EgressPolicy::check);
+}
+
+/// Kinds that declare or change destinations elsewhere, and are not read.
+const UNREAD: &[(&str, &[&str])] = &[
+    (ISTIO, &["WorkloadGroup", "EnvoyFilter", "ProxyConfig"]),
+    (GLOO, &["VirtualGateway"]),
     ("policy.linkerd.io", &["EgressNetwork"]),
     ("policy.networking.k8s.io", &["AdminNetworkPolicy", "ClusterNetworkPolicy"]),
 ];
@@ -71,47 +125,48 @@ pub fn read(document: &Value) -> Read {
             return Read { object: report.object.clone(), content: None, reports: vec![*report] };
         }
     };
-    if meta.object.kind == "ServiceEntry" {
-        return service_entry(&meta, document);
-    }
-    let governed = Governed::read(&meta, document);
-    let is_unread = UNREAD
-        .iter()
-        .any(|(group, kinds)| *group == meta.group() && kinds.contains(&meta.object.kind.as_str()));
-    let report = if is_unread {
-        let effect = if governed.is_some() {
-            "declared flows that it would change are denied"
-        } else {
-            "it opens nothing"
-        };
-        let message = format!("this version does not read {} yet: {effect}", meta.object.kind);
-        Report::new(Code::Kind, &meta.object, "kind", message)
+    let checked = if Mesh::is_in(&meta, document) {
+        let checked = Mesh::check(&meta, document);
+        Checked {
+            value: checked.value.map(|mesh| Content::Mesh(Arc::new(mesh))),
+            reports: checked.reports,
+        }
     } else {
-        let message = format!("{} {} declares no destinations", meta.api_version, meta.object.kind);
-        Report::new(Code::KindForeign, &meta.object, "kind", message)
+        match reader(&meta) {
+            Ok(read) => read(&meta, document),
+            Err(report) => Checked::refused(report),
+        }
     };
-    Read {
-        object: meta.object,
-        content: governed.map(|governed| Content::Governed(Arc::new(governed))),
-        reports: vec![report],
-    }
+    Read { object: meta.object, content: checked.value, reports: checked.reports }
 }
 
-fn service_entry(meta: &Meta, document: &Value) -> Read {
-    if meta.group() != ISTIO || !ISTIO_VERSIONS.contains(&meta.version()) {
-        let message = format!("`{}` is not {ISTIO}/v1, /v1beta1 or /v1alpha3", meta.api_version);
-        return Read {
-            object: meta.object.clone(),
-            content: None,
-            reports: vec![Report::new(Code::ApiVersion, &meta.object, "apiVersion", message)],
-        };
+/// Finds the reader of an object, or says why it has none.
+fn reader(meta: &Meta) -> Result<Reader, Report> {
+    let kind = meta.object.kind.as_str();
+    let of_kind = || READERS.iter().filter(|(it, ..)| *it == kind);
+    let of_group = of_kind().find(|(_, group, ..)| *group == meta.group());
+    if let Some((_, _, versions, read)) = of_group
+        && versions.contains(&meta.version())
+    {
+        return Ok(*read);
     }
-    let checked = ServiceEntry::check(meta, document);
-    Read {
-        object: meta.object.clone(),
-        content: checked.entry.map(|entry| Content::ServiceEntry(Arc::new(entry))),
-        reports: checked.reports,
+    // A wrong group is a slip as well, unless others have that kind too (Knative's Service …).
+    let slip =
+        of_group.or_else(|| of_kind().find(|(_, group, ..)| *group == ISTIO && kind != "Gateway"));
+    if let Some((_, group, versions, _)) = slip {
+        let expected: Vec<String> =
+            versions.iter().map(|version| format!("{group}/{version}")).collect();
+        let message = format!("`{}` is not {}", meta.api_version, expected.join(", "));
+        return Err(Report::new(Code::ApiVersion, &meta.object, "apiVersion", message));
     }
+    let is_unread =
+        UNREAD.iter().any(|(group, kinds)| *group == meta.group() && kinds.contains(&kind));
+    if is_unread {
+        let message = format!("{kind} is not read: it opens nothing and changes nothing here");
+        return Err(Report::new(Code::Kind, &meta.object, "kind", message));
+    }
+    let message = format!("{} {kind} declares no destinations", meta.api_version);
+    Err(Report::new(Code::KindForeign, &meta.object, "kind", message))
 }
 
 #[cfg(test)]
@@ -139,10 +194,14 @@ mod tests {
         }
         check(&object("networking.istio.io/v2", "ServiceEntry"), Some("E-API-VERSION"), false);
         check(&object("network.istio.io/v1", "ServiceEntry"), Some("E-API-VERSION"), false);
-        check(&object("networking.istio.io/v1", "VirtualService"), Some("U-KIND"), false);
-        check(&object("networking.istio.io/v1", "Gateway"), Some("U-KIND"), false);
-        check(&object("networking.gloo.solo.io/v2", "ExternalService"), Some("U-KIND"), false);
-        check(&object("v1", "Service"), Some("U-KIND"), false);
+        check(&object("networking.istio.io/v1", "EnvoyFilter"), Some("U-KIND"), false);
+        check(
+            &object("networking.gloo.solo.io/v1", "ExternalService"),
+            Some("E-API-VERSION"),
+            false,
+        );
+        check(&object("gateway.networking.k8s.io/v1", "Gateway"), Some("I-KIND-FOREIGN"), false);
+        check(&object("serving.knative.dev/v1", "Service"), Some("I-KIND-FOREIGN"), false);
         check(&object("apps/v1", "Deployment"), Some("I-KIND-FOREIGN"), false);
         check("{kind: ServiceEntry}", Some("E-OBJECT"), false);
         check("text", Some("E-OBJECT"), false);

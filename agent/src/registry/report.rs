@@ -146,18 +146,51 @@ codes! {
     SelectorSyntax = Error "E-SELECTOR-SYNTAX";
     MultiHostTcp = Error "E-MULTIHOST-TCP";
     ExportTo = Error "E-EXPORTTO";
+    // The other kinds of Istio.
+    SidecarEmpty = Error "E-SIDECAR-EMPTY";
+    SidecarHost = Error "E-SIDECAR-HOST";
+    SidecarListeners = Error "E-SIDECAR-LISTENERS";
+    SidecarPolicy = Error "E-SIDECAR-POLICY";
+    VirtualServiceEmpty = Error "E-VS-EMPTY";
+    VirtualServiceHost = Error "E-VS-HOST";
+    VirtualServiceSni = Error "E-VS-SNI";
+    VirtualServiceRoute = Error "E-VS-ROUTE";
+    /// Names a gateway by something that is no name.
+    VirtualServiceGateway = Error "E-VS-GATEWAY";
+    Gateway = Error "E-GATEWAY";
+    DestinationRule = Error "E-DR";
+    Mesh = Error "E-MESH";
+    /// Of a flow: its route leads to a service that does not exist.
+    RouteDestinationUnknown = Error "E-ROUTE-DEST-UNKNOWN";
+    // Gloo, ASM, Kubernetes.
+    GlooHostsXorAddresses = Error "E-GLOO-HOSTS-XOR-ADDRESSES";
+    GlooTargetPort = Error "E-GLOO-TARGETPORT";
+    GlooGatewayRoute = Error "E-GLOO-GATEWAY-ROUTE";
+    EndpointPortName = Error "E-ENDPOINT-PORT-NAME";
+    Workspace = Error "E-WORKSPACE";
+    AsmSpec = Error "E-ASM-SPEC";
+    ExternalNameLoop = Error "E-EXTNAME-LOOP";
+    Service = Error "E-SERVICE";
     // What is understood but not enforced.
     /// A kind of registry object that this version does not read yet.
     Kind = Unsupported "U-KIND";
-    /// A destination of another object that this version does not read yet (a route, a rule, a
-    /// Sidecar): what it would change is denied rather than sent on as if it were not there.
-    Governed = Unsupported "U-GOVERNED";
     HostPartialWildcard = Unsupported "U-HOST-PARTIAL-WILDCARD";
     /// The flow would need another destination than the one dialled: endpoints, a `targetPort`
     /// of its own, or a virtual address.
     Redirect = Unsupported "U-REDIRECT";
     Uds = Unsupported "U-UDS";
     Waypoint = Unsupported "U-WAYPOINT";
+    /// A proxy would have to begin TLS.
+    TlsOrigination = Unsupported "U-TLS-ORIGINATION";
+    /// A proxy would have to speak HTTP CONNECT.
+    Tunnel = Unsupported "U-TUNNEL";
+    /// The egress gateway takes mutual TLS only.
+    GatewayMtls = Unsupported "U-GATEWAY-MTLS";
+    /// The route depends on what is inside the flow.
+    L7Route = Unsupported "U-L7-ROUTE";
+    SidecarListener = Unsupported "U-SIDECAR-LISTENER";
+    DynamicDnsVip = Unsupported "U-DYNAMIC-DNS-VIP";
+    SliceFqdn = Unsupported "U-SLICE-FQDN";
     /// The name does not fit a kernel table, or a table is full.
     TableFull = Unsupported "U-TABLE-FULL";
     // What works, with a caveat.
@@ -172,6 +205,16 @@ codes! {
     SniNotChecked = Warning "W-SNI-NOT-CHECKED";
     SanNotVerified = Warning "W-SAN-NOT-VERIFIED";
     NotMerged = Warning "W-NOT-MERGED";
+    ExternalNameNoPorts = Warning "W-EXTNAME-NO-PORTS";
+    GatewayUnknown = Warning "W-GATEWAY-UNKNOWN";
+    GatewayBlind = Warning "W-GATEWAY-BLIND";
+    GlooWildcardNoEndpoint = Warning "W-GLOO-WILDCARD-NO-ENDPOINT";
+    SidecarAmbiguous = Warning "W-SIDECAR-AMBIGUOUS";
+    SidecarDuplicate = Warning "W-SIDECAR-DUPLICATE";
+    ModeDynamicForwardProxy = Warning "W-MODE-DFP";
+    PodExclusion = Warning "W-POD-EXCLUSION";
+    /// A port that is neither TCP nor UDP.
+    PortTransport = Warning "W-PORT-TRANSPORT";
     ProtocolConflict = Warning "W-PROTOCOL-CONFLICT";
     VipConflict = Warning "W-VIP-CONFLICT";
     /// The object was valid when it was read before and is invalid now: the version read before
@@ -181,6 +224,10 @@ codes! {
     /// A kind that declares no destinations and is of no concern here.
     KindForeign = Info "I-KIND-FOREIGN";
     Shadowed = Info "I-SHADOWED";
+    /// Its host is a Kubernetes Service's, which alone says how it is reached.
+    Decorator = Info "I-DECORATOR";
+    /// Settings that only a proxy has a use for.
+    Ignored = Info "I-IGNORED";
 }
 
 impl fmt::Display for Code {

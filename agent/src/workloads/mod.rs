@@ -30,6 +30,8 @@ pub struct Workload {
     pub addresses: Vec<IpAddr>,
     /// The cgroup of its sidecar container.
     pub sidecar_cgroup: Option<PathBuf>,
+    /// Enrolled in an ambient mesh, whose node proxy takes its flows on.
+    pub is_ambient: bool,
     /// Not judged at all: a pod in the network namespace of the host.
     pub is_exempt: bool,
 }

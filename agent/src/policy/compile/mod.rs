@@ -15,6 +15,7 @@ use exeat_common::{
 };
 
 use super::{
+    answers::Answers,
     directory::Directory,
     ids::{Group, Ids},
     image::{Image, Prefix},
@@ -35,6 +36,7 @@ pub struct Input<'a> {
     pub registry: &'a Registry,
     pub config: &'a Config,
     pub workloads: &'a [PlacedWorkload],
+    pub answers: &'a Answers,
 }
 
 /// All that a compilation yields.

@@ -20,9 +20,13 @@ use crate::{
         directory::{Directory, Grant},
         ids::{Group, Ids},
         image::{Image, Prefix},
-        view::{Granted, Ports},
+        view::{Action, Denial, Granted, Ports},
     },
-    registry::{cidr, host::HostPattern, report::Report},
+    registry::{
+        cidr,
+        host::HostPattern,
+        report::{Code, Report},
+    },
 };
 
 /// A view after its patterns and prefixes were closed over each other.
@@ -130,7 +134,7 @@ fn write_ports(
             port,
             protocol,
             entry: std::sync::Arc::clone(&granted.entry),
-            denied: granted.denied.map(|(_, code)| code),
+            denied: denial_code(granted),
         });
     }
     if let Some(mark) = mark {
@@ -140,9 +144,18 @@ fn write_ports(
 }
 
 fn rule(granted: &Granted) -> RuleValue {
-    match granted.denied {
-        None => RuleValue::ALLOW,
-        Some((reason, _)) => denial(reason),
+    match &granted.action {
+        Action::Allow => RuleValue::ALLOW,
+        Action::Deny(Denial { reason, .. }) => denial(*reason),
+        Action::To(_) => denial(Reason::NoRedirect),
+    }
+}
+
+fn denial_code(granted: &Granted) -> Option<Code> {
+    match &granted.action {
+        Action::Allow => None,
+        Action::Deny(Denial { code, .. }) => Some(*code),
+        Action::To(_) => Some(Code::Redirect),
     }
 }
 

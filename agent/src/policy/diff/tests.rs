@@ -12,6 +12,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{diff, diff_within};
 use crate::policy::{
+    answers::Answers,
     compile::{Compiled, Input, compile},
     ids::Ids,
     image::{Image, MapOp},
@@ -21,8 +22,12 @@ use crate::policy::{
 /// The tables of a world. Entries whose number is in `redirected` redirect what they allow by
 /// name, which the compiler does not make yet.
 fn image(world: &World, ids: &mut Ids, redirected: u16) -> Image {
-    let input =
-        Input { registry: &world.registry, config: &world.config, workloads: &world.workloads };
+    let input = Input {
+        registry: &world.registry,
+        config: &world.config,
+        workloads: &world.workloads,
+        answers: &Answers::default(),
+    };
     let Compiled { mut image, directory, .. } = compile(&input, ids);
     let mut marks: BTreeMap<(PolicyId, SubjectId), RuleValue> = BTreeMap::new();
     for (key, value) in &mut image.rules {

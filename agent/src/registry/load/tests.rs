@@ -41,7 +41,7 @@ fn entry(name: &str, host: &str) -> String {
 }
 
 fn hosts(loaded: &Loaded) -> Vec<String> {
-    let entries = loaded.registry.entries().iter();
+    let entries = loaded.registry.service_entries().iter();
     let mut hosts: Vec<String> =
         entries.flat_map(|entry| entry.hosts.iter().map(ToString::to_string)).collect();
     hosts.sort();
@@ -111,9 +111,9 @@ fn an_object_that_becomes_invalid_stays_as_it_was() {
     assert_eq!(codes(&second), ["E-HOST-FULL-WILDCARD", "W-KEPT-LAST-VALID"]);
     let third = folder.load(Some(&second));
     assert_eq!(hosts(&third), ["a.example"]);
-    assert!(folder.load(None).registry.entries().is_empty());
+    assert!(folder.load(None).registry.service_entries().is_empty());
     folder.write("a.yaml", "");
-    assert!(folder.load(Some(&third)).registry.entries().is_empty());
+    assert!(folder.load(Some(&third)).registry.service_entries().is_empty());
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn what_cannot_be_reached_stays_as_it_was() {
     assert_eq!(hosts(&second), ["a.example"]);
     assert_eq!(second.errors[0].path(), folder.0);
     fs::remove_file(folder.0.join("a.yaml")).expect("remove");
-    assert!(folder.load(Some(&second)).registry.entries().is_empty());
+    assert!(folder.load(Some(&second)).registry.service_entries().is_empty());
 }
 
 #[test]

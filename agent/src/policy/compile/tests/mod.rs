@@ -11,6 +11,7 @@ use super::{Compiled, Input, compile};
 use crate::{
     config::Config,
     policy::{
+        answers::Answers,
         ids::Ids,
         image::WireName,
         testing::{Attempt, host, judge, match_name, placed},
@@ -35,7 +36,7 @@ fn one_each(namespaces: &[&str]) -> Vec<PlacedWorkload> {
 
 fn compiled(registry: &Registry, workloads: &[PlacedWorkload], ids: &mut Ids) -> Compiled {
     let config = Config::offline();
-    let input = Input { registry, config: &config, workloads };
+    let input = Input { registry, config: &config, workloads, answers: &Answers::default() };
     compile(&input, ids)
 }
 

@@ -17,7 +17,7 @@ use crate::{
             Attempt, NAMES, NAMESPACES, PORTS, World, attempt, entries, host, judge, match_name,
             registry, world,
         },
-        view::Sources,
+        view::{Action, Sources},
     },
 };
 
@@ -31,7 +31,7 @@ fn model(world: &World, attempt: &Attempt) -> Option<bool> {
     nets.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
     let by_address = nets.iter().find_map(|(_, ports)| ports.get(&attempt.port));
     if let Some(granted) = by_address {
-        return Some(granted.denied.is_none());
+        return Some(granted.action == Action::Allow);
     }
     let names: Vec<_> = attempt.names.iter().map(|name| host(name)).collect();
     let mut patterns: Vec<_> = view
@@ -42,7 +42,7 @@ fn model(world: &World, attempt: &Attempt) -> Option<bool> {
     patterns
         .sort_by_key(|(pattern, _)| std::cmp::Reverse((!pattern.is_wildcard(), pattern.labels())));
     let by_name = patterns.iter().find_map(|(_, ports)| ports.get(&attempt.port));
-    Some(by_name.is_some_and(|granted| granted.denied.is_none()))
+    Some(by_name.is_some_and(|granted| granted.action == Action::Allow))
 }
 
 proptest! {

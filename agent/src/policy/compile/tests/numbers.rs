@@ -11,6 +11,7 @@ use super::{compiled, entry, one_each, read};
 use crate::{
     config::{Config, Scope},
     policy::{
+        answers::Answers,
         compile::{Input, compile},
         diff::diff,
         ids::Ids,
@@ -146,7 +147,12 @@ fn settings_follow_the_configuration() {
     let mut workloads = one_each(&["a", "b", "c"]);
     workloads[1].cgroup_depth = Some(5);
     workloads[2].cgroup_depth = None;
-    let input = Input { registry: &Registry::default(), config: &config, workloads: &workloads };
+    let input = Input {
+        registry: &Registry::default(),
+        config: &config,
+        workloads: &workloads,
+        answers: &Answers::default(),
+    };
     let compiled = compile(&input, &mut Ids::default());
     let settings = compiled.image.settings.expect("settings");
     assert_eq!((settings.flags, settings.grace_seconds, settings.minimum_ttl_seconds), (0, 30, 30));

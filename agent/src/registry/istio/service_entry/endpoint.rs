@@ -1,41 +1,14 @@
-//! Endpoints of a `ServiceEntry` and the rules for them.
+//! The rules for the endpoints of a `ServiceEntry`.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{
-    Resolution,
-    check::{Findings, in_range},
-    raw,
-};
+use super::{Resolution, check::in_range, raw};
 use crate::registry::{
+    endpoint::{Endpoint, EndpointAddress},
+    findings::Findings,
     host::{HostPattern, is_dns_label},
     report::Code,
 };
-
-/// Where a proxy would send flows.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Endpoint {
-    pub address: EndpointAddress,
-    /// Service port name to the port of this endpoint.
-    pub ports: BTreeMap<String, u16>,
-}
-
-/// The address of an endpoint.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum EndpointAddress {
-    Ip(IpAddr),
-    Name(HostPattern),
-    /// Path, or abstract name after `@`.
-    Unix(String),
-    /// Only behind the gateway of another network.
-    Network(String),
-}
-
-impl Endpoint {
-    pub const fn is_unix(&self) -> bool {
-        matches!(self.address, EndpointAddress::Unix(_))
-    }
-}
 
 pub(super) fn check_all(
     spec: &raw::Spec,
@@ -72,7 +45,7 @@ pub(super) fn check_all(
             ports(spec, endpoint, &path, found)
         };
         if let Some(address) = address {
-            endpoints.push(Endpoint { address, ports });
+            endpoints.push(Endpoint { address, ports, weight: endpoint.weight.max(1) });
         }
     }
     endpoints

@@ -1,9 +1,9 @@
 //! Every rule of a `ServiceEntry`, by the code it gives.
 
-use super::{Checked, ServiceEntry};
-use crate::registry::meta::Meta;
+use super::ServiceEntry;
+use crate::registry::{findings::Checked, meta::Meta};
 
-fn read(metadata: &str, spec: &str) -> Checked {
+fn read(metadata: &str, spec: &str) -> Checked<ServiceEntry> {
     let text = format!(
         "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: e, namespace: v{metadata}}}, spec: {spec}}}"
     );
@@ -19,7 +19,7 @@ fn check_with(metadata: &str, spec: &str, valid: bool, codes: &[&str]) {
     let mut got: Vec<&str> = checked.reports.iter().map(|it| it.code.as_str()).collect();
     got.sort_unstable();
     assert_eq!(got, codes, "{spec} {:?}", checked.reports);
-    assert_eq!(checked.entry.is_some(), valid, "{spec}");
+    assert_eq!(checked.value.is_some(), valid, "{spec}");
 }
 
 #[track_caller]
@@ -57,7 +57,7 @@ fn hosts() {
     accepted(&hosts("['*washingtonpost.com', '*.nytimes.com']"), &["U-HOST-PARTIAL-WILDCARD"]);
     accepted(&hosts("['*.test']"), &["W-HOST-TLD-WILDCARD"]);
     let entry =
-        read("", &hosts("[shortname, Trailing.Dot.example., shortname.]")).entry.expect("valid");
+        read("", &hosts("[shortname, Trailing.Dot.example., shortname.]")).value.expect("valid");
     let names: Vec<String> = entry.hosts.iter().map(ToString::to_string).collect();
     assert_eq!(names, ["shortname", "trailing.dot.example"]);
     let many = (0..257).map(|it| format!("h{it}.example")).collect::<Vec<_>>().join(", ");
@@ -102,7 +102,7 @@ fn addresses() {
         "{hosts: [a.example.com], addresses: [198.51.100.0/24], ports: [{number: 443, name: tls, protocol: TLS}]}",
         &["W-SNI-NOT-CHECKED"],
     );
-    let entry = read("", &http(", addresses: [10.1.2.3/8, 10.0.0.0/8]")).entry.expect("valid");
+    let entry = read("", &http(", addresses: [10.1.2.3/8, 10.0.0.0/8]")).value.expect("valid");
     assert_eq!(entry.addresses.len(), 1);
 }
 

@@ -50,11 +50,11 @@ pub(super) struct Endpoint {
     pub(super) labels: BTreeMap<String, String>,
     #[serde(deserialize_with = "or_default")]
     pub(super) network: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) weight: u32,
     // Preferences among endpoints and mutual TLS are a proxy's business: known, not looked at.
     #[serde(rename = "locality")]
     _locality: Option<String>,
-    #[serde(rename = "weight")]
-    _weight: Option<u32>,
     #[serde(rename = "serviceAccount")]
     _account: Option<String>,
 }

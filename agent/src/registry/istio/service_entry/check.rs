@@ -2,17 +2,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    net::IpAddr,
 };
 
-use super::{Checked, Resolution, ServiceEntry, caveats, endpoint, raw};
+use serde_yaml::Value;
+
+use super::{Resolution, ServiceEntry, caveats, endpoint, raw};
 use crate::registry::{
     cidr,
     export_to::ExportTo,
+    findings::{Checked, Findings, check_selector},
+    header::Header,
     host::{HostPattern, InvalidHost, is_dns_label},
     meta::Meta,
     port::{Class, Protocol, ServicePort},
-    report::{Code, ObjectRef, Report, Severity},
+    report::{Code, Report},
 };
 
 const HOSTS: usize = 256;
@@ -27,31 +31,13 @@ pub(super) mod label {
     pub(in super::super) const AUTO_ALLOCATE: &str = "networking.istio.io/enable-autoallocate-ip";
 }
 
-/// Collects what there is to say about one object.
-pub(super) struct Findings<'a> {
-    object: &'a ObjectRef,
-    reports: Vec<Report>,
-}
-
-impl Findings<'_> {
-    pub(super) fn add(&mut self, code: Code, path: impl Into<String>, message: impl Into<String>) {
-        self.reports.push(Report::new(code, self.object, path, message));
-    }
-
-    fn refuse(&self) -> bool {
-        self.reports.iter().any(|report| report.severity == Severity::Error)
-    }
-
-    fn bound(&mut self, path: &str, length: usize, most: usize) {
-        if length > most {
-            let message = format!("{length} items; there may be {most}");
-            self.add(Code::TooMany, path, message);
-        }
-    }
-}
-
-pub(super) fn check(meta: &Meta, spec: &raw::Spec) -> Checked {
-    let mut found = Findings { object: &meta.object, reports: Vec::new() };
+pub(super) fn check(
+    meta: &Meta,
+    document: &Value,
+    spec: &raw::Spec,
+    warnings: Vec<Report>,
+) -> Checked<ServiceEntry> {
+    let mut found = Findings::new(&meta.object, warnings);
     found.bound("spec.hosts", spec.hosts.len(), HOSTS);
     found.bound("spec.addresses", spec.addresses.len(), ADDRESSES);
     found.bound("spec.ports", spec.ports.len(), PORTS);
@@ -67,15 +53,16 @@ pub(super) fn check(meta: &Meta, spec: &raw::Spec) -> Checked {
         Ok(export_to) => export_to,
         Err(error) => {
             found.add(Code::ExportTo, "spec.exportTo", error.to_string());
-            ExportTo::Nobody
+            None
         }
     };
-    let waypoint =
-        meta.labels.get(label::USE_WAYPOINT).is_some_and(|name| !name.is_empty() && name != "none");
-    let entry = ServiceEntry {
-        object: Arc::new(meta.object.clone()),
-        created: meta.created,
-        labels: meta.labels.clone(),
+    let waypoint = meta
+        .labels
+        .get(label::USE_WAYPOINT)
+        .filter(|name| !name.is_empty())
+        .map(|name| name != "none");
+    let mut entry = ServiceEntry {
+        header: Header::new(meta),
         hosts,
         addresses,
         ports,
@@ -84,13 +71,15 @@ pub(super) fn check(meta: &Meta, spec: &raw::Spec) -> Checked {
         selector,
         export_to,
         waypoint,
+        virtual_addresses: BTreeMap::new(),
     };
+    entry.virtual_addresses = virtual_addresses(&entry, document);
     hosts_against_resolution(spec, &entry, &mut found);
     dynamic_dns(&entry, internal, &mut found);
     if !found.refuse() {
-        caveats::caveats(meta, spec, &entry, &mut found);
+        caveats::caveats(spec, &entry, &mut found);
     }
-    Checked { entry: (!found.refuse()).then_some(entry), reports: found.reports }
+    found.finish(entry)
 }
 
 fn resolution(spec: &raw::Spec, found: &mut Findings<'_>) -> Resolution {
@@ -247,15 +236,7 @@ fn selector(
             "a workloadSelector and endpoints exclude each other",
         );
     }
-    found.bound("spec.workloadSelector.labels", selector.labels.len(), 256);
-    for (key, value) in &selector.labels {
-        if key.is_empty() || key.contains('*') || value.contains('*') || value.len() > 63 {
-            let message = format!(
-                "`{key}: {value}` must have a key, no star, and a value of at most 63 bytes"
-            );
-            found.add(Code::SelectorSyntax, format!("{PATH}.labels"), message);
-        }
-    }
+    check_selector(&selector.labels, "spec.workloadSelector.labels", found);
     if selector.labels.is_empty() {
         found.add(
             Code::SelectorEmpty,
@@ -317,11 +298,42 @@ fn dynamic_dns(entry: &ServiceEntry, internal: bool, found: &mut Findings<'_>) {
             found.add(Code::DynamicProtocol, "spec.ports", message);
         }
     }
-    if internal && entry.waypoint {
+    if internal && entry.waypoint == Some(true) {
         found.add(
             Code::DynamicWaypoint,
             "spec.location",
             "DYNAMIC_DNS inside the mesh cannot use a waypoint",
         );
     }
+}
+
+/// Whether Istio gives `host` of this entry a virtual address.
+pub(super) fn allocates(entry: &ServiceEntry, host: &HostPattern) -> bool {
+    entry.resolution != Resolution::None
+        && entry.addresses.is_empty()
+        && entry.header.labels.get(label::AUTO_ALLOCATE).map(String::as_str) != Some("false")
+        && (!host.is_wildcard() || entry.resolution == Resolution::DynamicDns)
+}
+
+/// Reads `status.addresses`, which Istio writes. What cannot be read there, or belongs to a host
+/// that gets none, is left out: it opens nothing.
+fn virtual_addresses(entry: &ServiceEntry, document: &Value) -> BTreeMap<HostPattern, Vec<IpAddr>> {
+    let mut found: BTreeMap<HostPattern, Vec<IpAddr>> = BTreeMap::new();
+    let listed = document.get("status").and_then(|status| status.get("addresses"));
+    for item in listed.and_then(Value::as_sequence).into_iter().flatten() {
+        let text = |field: &str| item.get(field).and_then(Value::as_str);
+        let address = text("value").and_then(|value| value.parse::<IpAddr>().ok());
+        // Istio left the host out as long as an entry could have one pair of addresses only.
+        let host = match text("host") {
+            Some(host) => HostPattern::parse(host).ok(),
+            None => entry.hosts.first().filter(|_| entry.hosts.len() == 1).cloned(),
+        };
+        if let (Some(address), Some(host)) = (address, host)
+            && entry.hosts.contains(&host)
+            && allocates(entry, &host)
+        {
+            found.entry(host).or_default().push(address.to_canonical());
+        }
+    }
+    found
 }

@@ -5,28 +5,21 @@ mod check;
 mod endpoint;
 mod raw;
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 use serde_yaml::Value;
 
-use super::{
-    export_to::ExportTo,
-    host::HostPattern,
-    meta::Meta,
-    port::ServicePort,
-    report::{ObjectRef, Report},
-    shape::read_spec,
+use super::super::{
+    endpoint::Endpoint, export_to::ExportTo, findings::Checked, header::Header, host::HostPattern,
+    meta::Meta, port::ServicePort, shape::read_spec,
 };
-pub use endpoint::{Endpoint, EndpointAddress};
 
 /// A valid entry.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServiceEntry {
-    pub object: Arc<ObjectRef>,
-    pub created: Option<SystemTime>,
-    /// Of the metadata: two entries unite only if these are equal.
-    pub labels: BTreeMap<String, String>,
+    /// Two entries unite only if its labels are equal.
+    pub header: Header,
     /// Distinct; partial wildcards are left out.
     pub hosts: Vec<HostPattern>,
     /// Distinct and masked.
@@ -37,9 +30,12 @@ pub struct ServiceEntry {
     pub endpoints: Vec<Endpoint>,
     /// Labels of the workloads that are its endpoints.
     pub selector: Option<BTreeMap<String, String>>,
-    pub export_to: ExportTo,
-    /// A waypoint must carry its flows.
-    pub waypoint: bool,
+    /// None: as the mesh says.
+    pub export_to: Option<ExportTo>,
+    /// `istio.io/use-waypoint` on the object: `None` says nothing, `Some(false)` is `none`.
+    pub waypoint: Option<bool>,
+    /// Virtual addresses that Istio gave its hosts (`status.addresses`), if it qualifies for them.
+    pub virtual_addresses: BTreeMap<HostPattern, Vec<IpAddr>>,
 }
 
 /// How a proxy finds the endpoints.
@@ -53,23 +49,12 @@ pub enum Resolution {
     DynamicDns,
 }
 
-/// An entry that was looked at: the value if it is valid, and what there is to say.
-#[derive(Clone, Debug)]
-pub struct Checked {
-    pub entry: Option<ServiceEntry>,
-    pub reports: Vec<Report>,
-}
-
 impl ServiceEntry {
     /// Checks a document whose metadata were read.
-    pub fn check(meta: &Meta, document: &Value) -> Checked {
+    pub fn check(meta: &Meta, document: &Value) -> Checked<Self> {
         match read_spec::<raw::Spec>(meta, document) {
-            Ok((spec, warnings)) => {
-                let mut checked = check::check(meta, &spec);
-                checked.reports.extend(warnings);
-                checked
-            }
-            Err(report) => Checked { entry: None, reports: vec![*report] },
+            Ok((spec, warnings)) => check::check(meta, document, &spec, warnings),
+            Err(report) => Checked::refused(*report),
         }
     }
 

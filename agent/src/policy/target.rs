@@ -1,0 +1,34 @@
+//! Where a flow goes that does not go where it was dialled.
+
+use std::net::IpAddr;
+
+/// A destination of redirected flows. Immutable: another content is another target.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Target {
+    pub kind: TargetKind,
+    /// Distinct and sorted, at least one; none for a sidecar.
+    pub backends: Vec<Backend>,
+}
+
+/// What takes the flow on.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum TargetKind {
+    /// The proxy in the pod.
+    Sidecar,
+    /// An egress gateway: host and port of its service, as in
+    /// `gw.istio-system.svc.cluster.local:80`.
+    Gateway { host: String, port: u16 },
+    /// The endpoints of the service that was dialled.
+    Endpoints,
+}
+
+/// One address that flows may go to.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Backend {
+    /// None is the address that was dialled.
+    pub address: Option<IpAddr>,
+    /// 1 to 65535.
+    pub port: u16,
+    /// Share of the flows relative to the other backends; at least 1.
+    pub weight: u32,
+}

@@ -1,0 +1,3 @@
+//! Alibaba Cloud Service Mesh: `istio.alibabacloud.com`.
+
+pub mod egress_policy;

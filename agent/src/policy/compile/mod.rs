@@ -19,7 +19,8 @@ use super::{
     directory::Directory,
     ids::{Group, Ids},
     image::{Image, Prefix},
-    view::Sources,
+    services::Services,
+    view::{Client, Profile},
 };
 use crate::{
     config::{Config, Denied, DnsDenied, Scope},
@@ -96,17 +97,19 @@ fn number_workloads(input: &Input<'_>, ids: &mut Ids) -> Vec<Numbered> {
     numbered.into_iter().map(|(_, it)| it).collect()
 }
 
-/// Workloads by view. Views depend on the namespace alone.
+/// Workloads by view. Clients with one profile have one view, which is made once.
 fn groups(input: &Input<'_>, numbered: &[Numbered], reports: &mut BTreeSet<Report>) -> Vec<Group> {
-    let sources = Sources::new(input.registry);
-    let mut members: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    let services = Services::link(input.registry, input.config, input.answers, reports);
+    let mut members: BTreeMap<Profile, Vec<usize>> = BTreeMap::new();
     for (index, placed) in input.workloads.iter().enumerate() {
-        let namespace = placed.workload.key.namespace.as_str();
-        members.entry(namespace).or_default().push(index);
+        members.entry(services.profile(&client(placed))).or_default().push(index);
     }
     let mut groups: Vec<Group> = Vec::new();
-    for (namespace, indexes) in members {
-        let view = sources.view(namespace, reports);
+    for indexes in members.into_values() {
+        let Some(first) = indexes.first().and_then(|index| input.workloads.get(*index)) else {
+            continue;
+        };
+        let view = services.view(&client(first), reports);
         let position = groups.iter().position(|group| group.view == view);
         let position = position.unwrap_or_else(|| {
             groups.push(Group { view, members: Vec::new(), had: BTreeSet::new() });
@@ -124,6 +127,16 @@ fn groups(input: &Input<'_>, numbered: &[Numbered], reports: &mut BTreeSet<Repor
         }
     }
     groups
+}
+
+fn client(placed: &PlacedWorkload) -> Client<'_> {
+    let workload = &placed.workload;
+    Client {
+        namespace: &workload.key.namespace,
+        labels: &workload.labels,
+        has_sidecar: workload.sidecar_cgroup.is_some(),
+        is_ambient: workload.is_ambient,
+    }
 }
 
 /// What depends on the configuration alone.

@@ -86,7 +86,8 @@ fn place(placed: &PlacedWorkload, reports: &mut BTreeSet<Report>) -> WorkloadVal
         mode: mode::REGISTRY_ONLY,
         flags: 0,
         address_count,
-        reserved: [0; 5],
+        reserved: 0,
+        default_target: 0,
         sidecar_cgroup: placed.sidecar_cgroup_id.unwrap_or(0),
         addresses,
     }

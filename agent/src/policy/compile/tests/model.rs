@@ -1,6 +1,6 @@
 //! The tables against a model that knows no numbers, no tables and no closing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use exeat_common::{
     id::SubjectId,
@@ -12,12 +12,14 @@ use super::{compiled, one_each};
 use crate::{
     config::Config,
     policy::{
+        answers::Answers,
         ids::Ids,
+        services::Services,
         testing::{
             Attempt, NAMES, NAMESPACES, PORTS, World, attempt, entries, host, judge, match_name,
             registry, world,
         },
-        view::{Action, Sources},
+        view::{Action, Client},
     },
 };
 
@@ -25,7 +27,12 @@ use crate::{
 fn model(world: &World, attempt: &Attempt) -> Option<bool> {
     let placed = world.workloads.iter().find(|it| it.cgroup_id == Some(attempt.cgroup))?;
     let namespace = &placed.workload.key.namespace;
-    let view = Sources::new(&world.registry).view(namespace, &mut BTreeSet::new());
+    let answers = Answers::default();
+    let mut reports = BTreeSet::new();
+    let services = Services::link(&world.registry, &world.config, &answers, &mut reports);
+    let labels = BTreeMap::new();
+    let client = Client { namespace, labels: &labels, has_sidecar: false, is_ambient: false };
+    let view = services.view(&client, &mut reports);
     let mut nets: Vec<_> =
         view.prefixes.iter().filter(|(net, _)| net.contains(&attempt.address)).collect();
     nets.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));

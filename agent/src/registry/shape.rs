@@ -62,3 +62,14 @@ pub(super) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de
 ) -> Result<T, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
+
+/// A field that is known and may hold anything: only its presence counts. (`IgnoredAny` will not
+/// do: it is how unknown fields are found.)
+#[derive(Debug)]
+pub(super) struct Known;
+
+impl<'de> Deserialize<'de> for Known {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(|_| Self)
+    }
+}

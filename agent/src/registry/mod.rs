@@ -20,7 +20,7 @@ pub mod port;
 pub mod report;
 pub mod shape;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use object::Content;
 
@@ -50,6 +50,13 @@ macro_rules! registry {
                     &self.$field
                 }
             )+
+
+            /// Every namespace that has an object.
+            pub fn used_namespaces(&self) -> BTreeSet<&str> {
+                let mut namespaces = BTreeSet::new();
+                $(namespaces.extend(self.$field.iter().map(|it| it.header.namespace()));)+
+                namespaces
+            }
         }
     };
 }

@@ -58,10 +58,18 @@ impl Dial<'_, '_> {
 }
 
 impl<'a> Sight<'a> {
-    /// What happens to flows of the client that are dialled so. The first that applies:
-    /// a route that refuses them, the client's proxy, a waypoint, a route, what only a proxy can
-    /// do, the endpoints.
+    /// What happens to flows of the client that are dialled so.
     pub(super) fn action(&self, dial: Dial<'_, 'a>, reports: &mut BTreeSet<Report>) -> Action {
+        let action = self.judge(dial, reports);
+        if let Action::To(target) = &action {
+            report_redirect(target, &dial.owner.entry, reports);
+        }
+        action
+    }
+
+    /// The first that applies: a route that refuses them, the client's proxy, a waypoint, a route,
+    /// what only a proxy can do, the endpoints.
+    fn judge(&self, dial: Dial<'_, 'a>, reports: &mut BTreeSet<Report>) -> Action {
         let routing = self.route(dial);
         if let super::lead::Routing::Uncovered(routes) = routing {
             let message = format!(
@@ -183,6 +191,23 @@ impl<'a> Sight<'a> {
     }
 }
 
+/// Says that the kernel cannot do yet what the registry asks for.
+pub(super) fn report_redirect(
+    target: &Target,
+    entry: &Arc<ObjectRef>,
+    reports: &mut BTreeSet<Report>,
+) {
+    let place = match &target.kind {
+        TargetKind::Sidecar => "the proxy in the pod".to_owned(),
+        TargetKind::Gateway { host, port } => format!("{host}:{port}"),
+        TargetKind::Endpoints => "the endpoints".to_owned(),
+    };
+    let message = format!(
+        "flows would have to be sent to {place}, which the kernel programs of this version cannot do: they are denied"
+    );
+    reports.insert(Report::new(Code::Redirect, entry, "spec", message));
+}
+
 /// The address that was dialled, on the port the service really has.
 pub(super) fn dialled_address(port: &Port) -> Action {
     match port.target {
@@ -200,7 +225,7 @@ fn endpoints(
     reports: &mut BTreeSet<Report>,
 ) -> Action {
     if backends.is_empty() {
-        let message = "there is no usable endpoint: flows are denied";
+        let message = "there is no usable endpoint (none is declared or ready, or their names are not resolved): flows are denied";
         return refuse(
             Reason::NoUpstream,
             Code::NoUpstream,

@@ -7,7 +7,7 @@ use exeat_common::{flow::protocol, reason::Reason};
 
 use super::{
     Action, Granted, Ports,
-    action::{Dial, Dialled, refuse, unsupported},
+    action::{Dial, Dialled, refuse, report_redirect, unsupported},
     choose::Chosen,
     sight::Sight,
 };
@@ -154,6 +154,9 @@ impl<'a> Sight<'a> {
                 // The oldest policy counts, and it counts before any plain entry.
                 if taken.insert(key) {
                     let action = self.to_gateway(policy, to, reports);
+                    if let Action::To(target) = &action {
+                        report_redirect(target, &policy.header.object, reports);
+                    }
                     let entry = Arc::clone(&policy.header.object);
                     ports.insert(key, Granted { entry, action });
                 }

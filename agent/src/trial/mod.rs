@@ -199,3 +199,23 @@ impl Trial {
         candidates.find(is_free).unwrap_or(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 254)))
     }
 }
+
+/// The client on a node of its own.
+fn place(client: &TrialClient) -> PlacedWorkload {
+    PlacedWorkload {
+        workload: Workload {
+            key: WorkloadKey { namespace: client.namespace.clone(), name: "client".to_owned() },
+            labels: client.labels.clone(),
+            cgroup: Some("/client".into()),
+            interface: None,
+            addresses: Vec::new(),
+            sidecar_cgroup: client.has_sidecar.then(|| "/client/sidecar".into()),
+            is_ambient: client.is_ambient,
+            is_exempt: client.is_host_network,
+        },
+        cgroup_id: Some(CGROUP),
+        cgroup_depth: Some(1),
+        ifindex: None,
+        sidecar_cgroup_id: client.has_sidecar.then_some(SIDECAR_CGROUP),
+    }
+}

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use crate::{
     policy::target::Backend,
     registry::{
+        cidr,
         export_to::ExportTo,
         host::HostPattern,
         istio::{mesh::Cap, service_entry::Resolution},
@@ -103,6 +104,15 @@ impl Declaration {
         &self.entry.namespace
     }
 
+    /// Every prefix it claims.
+    pub fn nets(&self) -> impl Iterator<Item = IpNet> {
+        let single = |ip: IpAddr| cidr::normalize(ip.into());
+        let handed_out = self.virtual_addresses.values().flatten().map(move |ip| single(*ip));
+        let instances = self.ports.iter().flat_map(|port| &port.instances);
+        let instances = instances.map(move |it| single(it.ip()));
+        self.addresses.iter().copied().chain(handed_out).chain(instances)
+    }
+
     pub const fn is_kubernetes(&self) -> bool {
         self.service.is_some()
     }
@@ -111,9 +121,7 @@ impl Declaration {
     pub fn by_age(&self, other: &Self) -> Ordering {
         let key = |it: &Self| (it.created, Arc::clone(&it.entry));
         let (a, b) = (key(self), key(other));
-        a.0.cmp(&b.0)
-            .then_with(|| a.1.namespace.cmp(&b.1.namespace))
-            .then_with(|| a.1.cmp(&b.1))
+        a.0.cmp(&b.0).then_with(|| a.1.namespace.cmp(&b.1.namespace)).then_with(|| a.1.cmp(&b.1))
     }
 
     /// Whether flows go to the address that was dialled, and not to endpoints.

@@ -35,9 +35,10 @@ impl Services {
         let behind = self.gateways.iter().filter(|it| is_behind(it, service));
         behind.flat_map(|it| &it.servers).all(|server| {
             let is_meant = numbers.contains(&server.port)
-                && server.hosts.iter().any(|it| {
-                    it.as_ref().is_none_or(|it| it.covers(host) || host.covers(it))
-                });
+                && server
+                    .hosts
+                    .iter()
+                    .any(|it| it.as_ref().is_none_or(|it| it.covers(host) || host.covers(it)));
             !is_meant || matches!(server.tls, ServerTls::None | ServerTls::Passthrough)
         })
     }
@@ -50,9 +51,10 @@ impl Services {
                 let GatewayRef::Named { namespace, name } = gateway else {
                     continue;
                 };
-                let found = self.gateways.iter().find(|it| {
-                    it.header.namespace() == namespace && it.header.name() == name
-                });
+                let found = self
+                    .gateways
+                    .iter()
+                    .find(|it| it.header.namespace() == namespace && it.header.name() == name);
                 if let Some(found) = found {
                     self.report_blind(routes, gateway, found, reports);
                     continue;

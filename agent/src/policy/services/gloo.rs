@@ -64,7 +64,8 @@ pub(super) fn declare(
     }
     if !wild.is_empty() {
         if form.endpoints.is_empty() {
-            let message = "a wildcard without endpoints goes to whatever address a name below it resolves to";
+            let message =
+                "a wildcard without endpoints goes to whatever address a name below it resolves to";
             let object = &service.header.object;
             let code = Code::GlooWildcardNoEndpoint;
             reports.insert(Report::new(code, object, "spec.hosts", message));

@@ -117,4 +117,3 @@ fn backends(endpoints: &[Endpoint], port: &ServicePort, linking: &Linking<'_>) -
     }
     backends
 }
-

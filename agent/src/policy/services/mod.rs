@@ -10,6 +10,7 @@ mod namespaces;
 pub(super) mod routes;
 pub(super) mod rules;
 pub(super) mod sidecars;
+pub mod update;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,8 +46,10 @@ pub struct Services {
     hosts: BTreeMap<HostPattern, Vec<Arc<Declaration>>>,
     /// By declared or virtual address, oldest first.
     nets: BTreeMap<IpNet, Vec<Claim>>,
+    /// Names that Services stand for.
+    aliases: BTreeSet<HostPattern>,
     /// Routes by host; names that only routes and policies mention are in here too.
-    pub(super) routes: BTreeMap<HostPattern, Vec<Arc<Exported<VirtualService>>>>,
+    pub(super) routes: BTreeMap<HostPattern, Vec<routes::Routes>>,
     /// Server names of TLS routes.
     pub(super) server_names: BTreeSet<HostPattern>,
     pub(super) rules: BTreeMap<Option<HostPattern>, Vec<Arc<Exported<DestinationRule>>>>,
@@ -106,14 +109,7 @@ impl Services {
     ) -> Self {
         let standard = Mesh::default();
         let mesh = registry.meshes().first().map_or(&standard, |mesh| &**mesh);
-        let linking = Linking {
-            registry,
-            config,
-            answers,
-            mesh,
-            namespaces: Namespaces::new(registry, mesh),
-            endpoints: endpoints(registry),
-        };
+        let linking = Linking::new(registry, config, answers, mesh);
         let mut services = Self {
             settings: settings(config, mesh),
             answers: answers.clone(),
@@ -130,6 +126,7 @@ impl Services {
     }
 
     fn add(&mut self, declaration: &Arc<Declaration>) {
+        self.aliases.extend(declaration.alias_of.clone());
         for host in &declaration.hosts {
             self.hosts.entry(host.clone()).or_default().push(Arc::clone(declaration));
             let addresses = declaration.virtual_addresses.get(host).into_iter().flatten();
@@ -152,17 +149,8 @@ impl Services {
     }
 
     fn sort(&mut self) {
-        for declarations in self.hosts.values_mut() {
-            declarations.sort_by(|a, b| a.by_age(b));
-        }
-        for claims in self.nets.values_mut() {
-            claims.sort_by(|a, b| {
-                // An address that was declared counts before one that was handed out.
-                (a.is_virtual.cmp(&b.is_virtual))
-                    .then_with(|| a.declaration.by_age(&b.declaration))
-                    .then_with(|| a.host.cmp(&b.host))
-            });
-        }
+        self.hosts.values_mut().for_each(|declared| sort_declared(declared));
+        self.nets.values_mut().for_each(|claims| sort_claims(claims));
     }
 
     fn add_policies(&mut self, linking: &Linking<'_>) {
@@ -305,6 +293,16 @@ impl Services {
 }
 
 impl<'a> Linking<'a> {
+    fn new(
+        registry: &'a Registry,
+        config: &'a Config,
+        answers: &'a Answers,
+        mesh: &'a Mesh,
+    ) -> Self {
+        let namespaces = Namespaces::new(registry, mesh);
+        Self { registry, config, answers, mesh, namespaces, endpoints: endpoints(registry) }
+    }
+
     /// Declarations of all kinds, in no order.
     fn declarations(&self, reports: &mut BTreeSet<Report>) -> Vec<Declaration> {
         let registry = self.registry;
@@ -333,6 +331,19 @@ impl<'a> Linking<'a> {
     fn endpoints_of(&self, namespace: &str, service: &str) -> Vec<&'a Endpoints> {
         self.endpoints.get(&(namespace, service)).cloned().unwrap_or_default()
     }
+}
+
+fn sort_declared(declared: &mut [Arc<Declaration>]) {
+    declared.sort_by(|a, b| a.by_age(b));
+}
+
+/// An address that was declared counts before one that was handed out.
+fn sort_claims(claims: &mut [Claim]) {
+    claims.sort_by(|a, b| {
+        (a.is_virtual.cmp(&b.is_virtual))
+            .then_with(|| a.declaration.by_age(&b.declaration))
+            .then_with(|| a.host.cmp(&b.host))
+    });
 }
 
 /// What an object says, else what the mesh says, else everybody.

@@ -58,9 +58,9 @@ impl Services {
         client: &str,
         is_used: &impl Fn(&VirtualService) -> bool,
     ) -> Option<&Routes> {
-        std::iter::once(host.clone()).chain(host.covering()).find_map(|pattern| {
-            self.routes.get(&pattern).and_then(|it| first(it, client, is_used))
-        })
+        std::iter::once(host.clone())
+            .chain(host.covering())
+            .find_map(|pattern| self.routes.get(&pattern).and_then(|it| first(it, client, is_used)))
     }
 
     /// Objects with a host that covers `host` or lies below it; one object for each such host.
@@ -100,7 +100,11 @@ fn first<'a>(
     let visible = candidates.iter().filter(|it| it.to.includes(client) && is_used(&it.object));
     // They are in order of age, and the first of the smallest is taken.
     visible.min_by_key(|it| match &it.to {
-        ExportTo::Namespaces(names) if names.len() == 1 && it.object.header.namespace() == client => 0,
+        ExportTo::Namespaces(names)
+            if names.len() == 1 && it.object.header.namespace() == client =>
+        {
+            0
+        }
         ExportTo::Namespaces(_) => 1,
         ExportTo::All | ExportTo::Nobody => 2,
     })
@@ -161,7 +165,8 @@ pub(in crate::policy) fn fits(object: &VirtualService, asked: &Match, flow: Rout
 /// Whether any of `rules` can be for clients of the mesh.
 pub(in crate::policy) fn is_on_mesh(object: &VirtualService, rules: &[Rule]) -> bool {
     let bound = |rule: &Rule| {
-        let own = |it: &Match| it.gateways.as_ref().is_some_and(|it| it.contains(&GatewayRef::Mesh));
+        let own =
+            |it: &Match| it.gateways.as_ref().is_some_and(|it| it.contains(&GatewayRef::Mesh));
         object.gateways.contains(&GatewayRef::Mesh) || rule.matches.iter().any(own)
     };
     rules.iter().any(bound)

@@ -38,7 +38,8 @@ fn oldest<'a>(
 ) -> Option<&'a Arc<Sidecar>> {
     let first = candidates.next()?;
     for other in candidates {
-        let message = format!("{} is for the same workloads and older: it counts", first.header.object);
+        let message =
+            format!("{} is for the same workloads and older: it counts", first.header.object);
         let code = Code::SidecarAmbiguous;
         reports.insert(Report::new(code, &other.header.object, "spec.workloadSelector", message));
     }

@@ -130,14 +130,20 @@ impl<'a> Sight<'a> {
             return refuse(Reason::RouteUnknown, code, entry, "spec.ports", message, reports);
         }
         if owner.is_routed_in_gloo {
-            let message = format!("a RouteTable is for {}, which only a proxy can carry out: flows are denied", chosen.host);
+            let message = format!(
+                "a RouteTable is for {}, which only a proxy can carry out: flows are denied",
+                chosen.host
+            );
             return unsupported(Code::L7Route, entry, "spec.hosts", message, reports);
         }
-        let asking =
-            Asking { namespace: self.client.namespace, labels: self.client.labels };
+        let asking = Asking { namespace: self.client.namespace, labels: self.client.labels };
         let host = chosen.host;
         let need = self.services.need(asking, owner.namespace(), host, subset, port.number);
-        if let Some(denied) = needs_proxy(need, port.originates_tls, entry, port.number, reports) {
+        // A gateway is a proxy itself and does what the rule asks.
+        if !self.is_gateway
+            && let Some(denied) =
+                needs_proxy(need, port.originates_tls, entry, port.number, reports)
+        {
             return denied;
         }
         self.upstream(dial, reports)
@@ -149,8 +155,15 @@ impl<'a> Sight<'a> {
         let entry = &owner.entry;
         if !chosen.is_direct() {
             if chosen.has_unix(port) {
-                let message = "a unix socket can only be reached by a proxy in the pod: flows are denied";
-                return unsupported(Code::Uds, entry, "spec.endpoints", message.to_owned(), reports);
+                let message =
+                    "a unix socket can only be reached by a proxy in the pod: flows are denied";
+                return unsupported(
+                    Code::Uds,
+                    entry,
+                    "spec.endpoints",
+                    message.to_owned(),
+                    reports,
+                );
             }
             return endpoints(chosen.backends(port), entry, reports);
         }
@@ -250,7 +263,8 @@ pub(super) fn needs_proxy(
 ) -> Option<Action> {
     let path = "spec.ports";
     if need.tunnel {
-        let message = format!("flows to port {port} must pass an HTTP CONNECT proxy: they are denied");
+        let message =
+            format!("flows to port {port} must pass an HTTP CONNECT proxy: they are denied");
         return Some(unsupported(Code::Tunnel, entry, path, message, reports));
     }
     (originates_tls || need.tls != TlsMode::Disable).then(|| {

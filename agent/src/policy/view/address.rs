@@ -30,11 +30,8 @@ impl<'a> Sight<'a> {
                 continue;
             }
             for (port, owner) in &chosen.ports {
-                let dialled = if claim.is_virtual {
-                    Dialled::Virtual(*net)
-                } else {
-                    Dialled::Address(*net)
-                };
+                let dialled =
+                    if claim.is_virtual { Dialled::Virtual(*net) } else { Dialled::Address(*net) };
                 for key in keys(claim, port, net) {
                     let dial = Dial { chosen: &chosen, port, owner, dialled };
                     let action = self.action(dial, reports);

@@ -43,8 +43,14 @@ pub(super) enum Routing<'a> {
     /// They are for other parts of the host only.
     Uncovered(&'a Arc<ObjectRef>),
     /// It depends on what is inside the flow.
-    Inside { routes: &'a Arc<ObjectRef>, field: &'static str },
-    To { routes: &'a Arc<VirtualService>, destination: &'a Destination },
+    Inside {
+        routes: &'a Arc<ObjectRef>,
+        field: &'static str,
+    },
+    To {
+        routes: &'a Arc<VirtualService>,
+        destination: &'a Destination,
+    },
 }
 
 impl<'a> Sight<'a> {
@@ -194,9 +200,7 @@ impl<'a> Sight<'a> {
                 );
                 unsupported(Code::L7Route, &entry, "spec.http", message, reports)
             }
-            Ruled::To(destination) => {
-                self.elsewhere(found, destination, HTTP_PORT, name, reports)
-            }
+            Ruled::To(destination) => self.elsewhere(found, destination, HTTP_PORT, name, reports),
         };
         Some((entry, action))
     }
@@ -285,7 +289,9 @@ impl<'a> Sight<'a> {
         backends.sort_unstable();
         backends.dedup();
         if backends.is_empty() {
-            let message = format!("the route leads to {host}, which has no usable endpoint: flows are denied");
+            let message = format!(
+                "the route leads to {host}, which has no usable endpoint: flows are denied"
+            );
             let (reason, code) = (Reason::NoUpstream, Code::NoUpstream);
             return refuse(reason, code, object, "spec", message, reports);
         }

@@ -99,8 +99,7 @@ impl<'a> Sight<'a> {
             let by_name_alone = !chosen.has_addresses();
             for (port, owner) in &chosen.ports {
                 let is_by_name = by_name_alone || port.protocol.class() == Class::Http;
-                let dial =
-                    Dial { chosen: &chosen, port, owner, dialled: Dialled::Name(name) };
+                let dial = Dial { chosen: &chosen, port, owner, dialled: Dialled::Name(name) };
                 if is_by_name
                     && !ports.contains_key(&port.key())
                     && self.is_routed_apart(name, dial)
@@ -114,12 +113,7 @@ impl<'a> Sight<'a> {
     }
 
     /// What holds for `name` with everything wider that covers it, per port the most specific.
-    fn closed(
-        &self,
-        name: &HostPattern,
-        aliases: usize,
-        reports: &mut BTreeSet<Report>,
-    ) -> Ports {
+    fn closed(&self, name: &HostPattern, aliases: usize, reports: &mut BTreeSet<Report>) -> Ports {
         let mut ports = Ports::new();
         for pattern in std::iter::once(name.clone()).chain(name.covering()) {
             if let Some(known) = self.services.known_name(&pattern) {
@@ -132,12 +126,7 @@ impl<'a> Sight<'a> {
     }
 
     /// Ports that an egress policy opens to the client through its gateway.
-    fn policy_ports(
-        &self,
-        name: &HostPattern,
-        ports: &mut Ports,
-        reports: &mut BTreeSet<Report>,
-    ) {
+    fn policy_ports(&self, name: &HostPattern, ports: &mut Ports, reports: &mut BTreeSet<Report>) {
         if self.is_gateway {
             return;
         }
@@ -176,7 +165,13 @@ impl<'a> Sight<'a> {
         }
         if !self.services.settings.gateways_take_plain {
             let message = "the gateway takes mutual TLS only, so it would refuse the bytes of a pod without a proxy: flows are denied (gatewayTransport says what it takes)";
-            return unsupported(Code::GatewayMtls, object, "spec.byEgressGateway", message.to_owned(), reports);
+            return unsupported(
+                Code::GatewayMtls,
+                object,
+                "spec.byEgressGateway",
+                message.to_owned(),
+                reports,
+            );
         }
         let found = egress_gateway(&policy.gateway).and_then(|host| {
             let service = self.services.declared(&host).iter().find(|it| it.is_kubernetes())?;

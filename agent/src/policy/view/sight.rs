@@ -5,11 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{Client, Unmatched, View};
+use super::{Client, Ports, Unmatched, View};
 use crate::{
     config::Mode,
     policy::{
-        services::Services,
+        services::{Services, update::Touched},
         target::{Target, TargetKind},
     },
     registry::{
@@ -75,6 +75,34 @@ impl Services {
             }
         }
         View { names, prefixes, anywhere: sight.anywhere(reports), unmatched: sight.unmatched() }
+    }
+
+    /// Makes the touched part of a view anew, after [`Self::update`].
+    pub fn patch(
+        &self,
+        client: &Client<'_>,
+        view: &mut View,
+        touched: &Touched,
+        reports: &mut BTreeSet<Report>,
+    ) {
+        let sight = Sight::new(self, *client, reports);
+        for host in &touched.hosts {
+            let known = self.known_name(host);
+            let ports = known.map_or_else(Ports::new, |host| sight.name(host, reports));
+            if ports.is_empty() {
+                view.names.remove(host);
+            } else {
+                view.names.insert(host.clone(), ports);
+            }
+        }
+        for net in &touched.nets {
+            let ports = sight.address(net, reports);
+            if ports.is_empty() {
+                view.prefixes.remove(net);
+            } else {
+                view.prefixes.insert(*net, ports);
+            }
+        }
     }
 
     /// Keys of labels that some route, rule, policy, gateway or Sidecar selects clients by.

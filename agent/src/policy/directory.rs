@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use exeat_common::id::{PolicyId, SubjectId, WorkloadId};
 
+use super::view::Action;
 use crate::{
     registry::{
         Registry,
@@ -38,8 +39,19 @@ pub struct Grant {
     /// IP protocol number.
     pub protocol: u8,
     pub entry: Arc<ObjectRef>,
-    /// Why the flow is denied although it is declared; none if it is allowed.
-    pub denied: Option<Code>,
+    pub action: Action,
+}
+
+impl Grant {
+    /// Why the flow is denied although it is declared; none if it is allowed. What goes to a
+    /// target is denied as long as nothing redirects.
+    pub const fn denied(&self) -> Option<Code> {
+        match &self.action {
+            Action::Allow => None,
+            Action::Deny(denial) => Some(denial.code),
+            Action::To(_) => Some(Code::Redirect),
+        }
+    }
 }
 
 /// The declared destination nearest to a name that was refused.

@@ -1,4 +1,4 @@
-//! Views: what of the registry the workloads of one namespace may use, before patterns and
+//! Views: what of the registry a workload may use, before patterns and
 //! prefixes are closed over each other.
 
 use std::{
@@ -9,16 +9,19 @@ use std::{
 use exeat_common::reason::Reason;
 use ipnet::IpNet;
 
-use super::target::Target;
-use crate::registry::{
-    Registry,
-    endpoint::Endpoint,
-    export_to::ExportTo,
-    host::HostPattern,
-    istio::service_entry::{Resolution, ServiceEntry},
-    labels::Labels,
-    port::{Class, ServicePort},
-    report::{Code, ObjectRef, Report},
+use super::{answers::Answers, target::Target};
+use crate::{
+    config::{Config, Mode},
+    registry::{
+        Registry,
+        endpoint::Endpoint,
+        export_to::ExportTo,
+        host::HostPattern,
+        istio::service_entry::{Resolution, ServiceEntry},
+        labels::Labels,
+        port::{Class, ServicePort},
+        report::{Code, ObjectRef, Report},
+    },
 };
 
 /// Port and IP protocol number.
@@ -82,16 +85,28 @@ pub struct Client<'a> {
     pub is_ambient: bool,
 }
 
+/// Clients of one profile have one view.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Profile {
+    namespace: String,
+}
+
 /// The registry by host, so that each view is one walk over it.
-pub struct Sources<'a> {
+pub struct Services<'a> {
     /// Entries of each host, oldest first.
     hosts: BTreeMap<&'a HostPattern, Vec<&'a Arc<ServiceEntry>>>,
     /// Age of each entry: its place in the registry.
     ages: BTreeMap<&'a ObjectRef, usize>,
+    unmatched: Unmatched,
 }
 
-impl<'a> Sources<'a> {
-    pub fn new(registry: &'a Registry) -> Self {
+impl<'a> Services<'a> {
+    pub fn link(
+        registry: &'a Registry,
+        config: &Config,
+        _answers: &'a Answers,
+        _reports: &mut BTreeSet<Report>,
+    ) -> Self {
         let mut hosts: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut ages = BTreeMap::new();
         for (age, entry) in registry.service_entries().iter().enumerate() {
@@ -100,12 +115,23 @@ impl<'a> Sources<'a> {
                 hosts.entry(host).or_default().push(entry);
             }
         }
-        Self { hosts, ages }
+        let unmatched = match config.mode {
+            Mode::RegistryOnly => Unmatched::Deny,
+            Mode::AllowAny => Unmatched::Allow,
+        };
+        Self { hosts, ages, unmatched }
     }
 
-    /// The view of the workloads in `namespace`; reports are added to `reports`.
-    pub fn view(&self, namespace: &str, reports: &mut BTreeSet<Report>) -> View {
-        let mut view = View::default();
+    /// What decides the view of `client`.
+    #[expect(clippy::unused_self, reason = "what a client is like matters by what is declared")]
+    pub fn profile(&self, client: &Client<'_>) -> Profile {
+        Profile { namespace: client.namespace.to_owned() }
+    }
+
+    /// The view of `client`; reports are added to `reports`.
+    pub fn view(&self, client: &Client<'_>, reports: &mut BTreeSet<Report>) -> View {
+        let namespace = client.namespace;
+        let mut view = View { unmatched: self.unmatched.clone(), ..View::default() };
         let mut by_address = Vec::new();
         for (host, entries) in &self.hosts {
             let Some(service) = choose(host, entries, namespace, reports) else {

@@ -43,10 +43,8 @@ static PREFIXES: LpmTrie<PrefixData, u32, PREFIXES_ENTRIES> = LpmTrie::new();
 static RULES: HashMap<RuleKey, RuleValue, RULES_ENTRIES> = HashMap::new();
 // Read by nothing yet. Only the agent writes them, so they take memory as they fill.
 #[btf_map]
-#[used]
 static TARGETS: HashMap<u32, TargetValue, TARGETS_ENTRIES, ON_DEMAND> = HashMap::new();
 #[btf_map]
-#[used]
 static BACKENDS: HashMap<BackendKey, BackendValue, BACKENDS_ENTRIES, ON_DEMAND> = HashMap::new();
 #[btf_map]
 static RESOLVERS: HashMap<ResolverKey, u8, RESOLVERS_ENTRIES> = HashMap::new();

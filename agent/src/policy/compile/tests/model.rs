@@ -1,6 +1,6 @@
 //! The tables against a model that knows no numbers, no tables and no closing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use exeat_common::{
     id::SubjectId,
@@ -27,12 +27,16 @@ use crate::{
 fn model(world: &World, attempt: &Attempt) -> Option<bool> {
     let placed = world.workloads.iter().find(|it| it.cgroup_id == Some(attempt.cgroup))?;
     let namespace = &placed.workload.key.namespace;
+    let reports = &mut BTreeSet::new();
     let answers = Answers::default();
-    let mut reports = BTreeSet::new();
-    let services = Services::link(&world.registry, &world.config, &answers, &mut reports);
-    let labels = BTreeMap::new();
-    let client = Client { namespace, labels: &labels, has_sidecar: false, is_ambient: false };
-    let view = services.view(&client, &mut reports);
+    let services = Services::link(&world.registry, &world.config, &answers, reports);
+    let client = Client {
+        namespace,
+        labels: &placed.workload.labels,
+        has_sidecar: false,
+        is_ambient: false,
+    };
+    let view = services.view(&client, reports);
     let mut nets: Vec<_> =
         view.prefixes.iter().filter(|(net, _)| net.contains(&attempt.address)).collect();
     nets.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));

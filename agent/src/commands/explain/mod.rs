@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
 use exeat_agent::{
-    config::{Config, Mode},
+    config::{Config, DnsDenied, Mode},
     policy::answers::Answers,
     registry::{
         host::HostPattern,
@@ -169,7 +169,7 @@ fn judge(args: &ExplainArgs) -> Result<Explanation, Failure> {
     let loaded = load(&args.registry, None);
     if !loaded.errors.is_empty() {
         let errors: Vec<String> = loaded.errors.iter().map(ToString::to_string).collect();
-        return Err(Failure::usage(anyhow!(errors.join("\n"))));
+        return Err(Failure::usage(anyhow!(errors.join("; "))));
     }
     let mut answers = Answers::default();
     for (name, address) in &args.resolve {
@@ -268,6 +268,13 @@ fn notes(
         && (outcome.verdict != Verdict::Allow || outcome.rewrite.is_some())
     {
         notes.push(NO_REDIRECT_YET.to_owned());
+    }
+    if outcome.is_name_refused() {
+        let word = match config.dns.denied {
+            DnsDenied::NoSuchName => "NXDOMAIN",
+            DnsDenied::Refused => "REFUSED",
+        };
+        notes.push(format!("the question for the name is itself answered {word}"));
     }
     if let (Some(host), None) = (&args.host, args.ip) {
         notes.push(format!(

@@ -81,7 +81,7 @@ pub(super) fn test(args: &TestArgs) -> Outcome {
 fn run(paths: &[PathBuf]) -> Result<Tested, Failure> {
     let files = case::read(paths).map_err(|errors| {
         let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        Failure::usage(anyhow!(errors.join("\n")))
+        Failure::usage(anyhow!(errors.join("; ")))
     })?;
     let mut tested = Tested::default();
     for file in files {

@@ -130,7 +130,7 @@ impl Trial {
             );
             return lacks(Lack::Visibility, sentence);
         }
-        let sentence = if outcome.decision.heard.contains(&Reason::NameNotGranted) {
+        let sentence = if outcome.is_name_refused() {
             format!(
                 "{covering} declares it, but opens nothing by that name here: it is matched by its addresses, is hidden by a Sidecar, or has no port that can be used"
             )

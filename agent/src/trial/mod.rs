@@ -144,7 +144,14 @@ impl Trial {
         Self { image, directory, reports, client: client.clone(), workload }
     }
 
-    /// What the compiler had to say, beside the reports of reading.
+    /// With what reading the registry had to say, so that denials can be explained by it.
+    #[must_use]
+    pub fn with_reports(mut self, reports: &[Report]) -> Self {
+        self.reports.extend_from_slice(reports);
+        self
+    }
+
+    /// What the compiler had to say, and what was given to [`Self::with_reports`].
     pub fn reports(&self) -> &[Report] {
         &self.reports
     }

@@ -73,6 +73,13 @@ pub(super) struct Decided {
     pub(super) heard: Vec<Reason>,
 }
 
+impl Outcome {
+    /// Whether a question of the workload was refused, so that it was told no address at all.
+    pub fn is_name_refused(&self) -> bool {
+        self.decision.heard.contains(&Reason::NameNotGranted)
+    }
+}
+
 /// What an outcome is made from, beside the decision.
 pub(super) struct Context<'a> {
     pub(super) trial: &'a Trial,

@@ -20,12 +20,12 @@ impl Case {
         let config = settings::config(case);
         let answers = settings::answers(case);
         let mut trials: BTreeMap<TrialClient, Trial> = BTreeMap::new();
-        let mut reports: BTreeSet<Report> = loaded.reports.into_iter().collect();
+        let mut reports: BTreeSet<Report> = loaded.reports.iter().cloned().collect();
         for flow in &case.expect {
             trials.entry(client(flow)).or_insert_with_key(|client| {
                 let trial = Trial::new(&loaded.registry, &config, &answers, client);
                 reports.extend(trial.reports().iter().cloned());
-                trial
+                trial.with_reports(&loaded.reports)
             });
         }
         let mut result = CaseResult::default();

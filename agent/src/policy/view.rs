@@ -123,7 +123,6 @@ impl<'a> Services<'a> {
     }
 
     /// What decides the view of `client`.
-    #[expect(clippy::unused_self, reason = "what a client is like matters by what is declared")]
     pub fn profile(&self, client: &Client<'_>) -> Profile {
         Profile { namespace: client.namespace.to_owned() }
     }

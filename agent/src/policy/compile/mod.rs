@@ -21,7 +21,7 @@ use super::{
     ids::{Group, Ids},
     image::{Image, Prefix},
     services::Services,
-    view::{Client, Profile},
+    view::{Client, Profile, View},
 };
 use crate::{
     config::{Config, Denied, DnsDenied, Scope},
@@ -54,11 +54,26 @@ pub struct Compiled {
 pub fn compile(input: &Input<'_>, ids: &mut Ids) -> Compiled {
     let mut reports = BTreeSet::new();
     let services = Services::link(input.registry, input.config, input.answers, &mut reports);
-    let mut directory = Directory::new(&services);
+    let views = views(input, &services, &mut reports);
+    compile_views(input, &services, views, ids, reports)
+}
+
+/// A view, and the places of its workloads in the input.
+pub(super) type ViewOf = (View, Vec<usize>);
+
+/// Compiles `views`, of which each workload of the input has one.
+pub(super) fn compile_views(
+    input: &Input<'_>,
+    services: &Services,
+    views: Vec<ViewOf>,
+    ids: &mut Ids,
+    mut reports: BTreeSet<Report>,
+) -> Compiled {
+    let mut directory = Directory::new(services);
     let mut image = Image::default();
 
     let numbered = number_workloads(input, ids);
-    let groups = groups(input, &services, &numbered, &mut reports);
+    let groups = groups(input, views, &numbered);
     let policies: BTreeMap<PolicyId, &Group> =
         ids.policies(&groups).into_iter().zip(&groups).collect();
 
@@ -102,13 +117,12 @@ fn number_workloads(input: &Input<'_>, ids: &mut Ids) -> Vec<Numbered> {
     numbered.into_iter().map(|(_, it)| it).collect()
 }
 
-/// Workloads by view.
-fn groups(
+/// One view for each profile that some workload has.
+pub(super) fn views(
     input: &Input<'_>,
     services: &Services,
-    numbered: &[Numbered],
     reports: &mut BTreeSet<Report>,
-) -> Vec<Group> {
+) -> Vec<ViewOf> {
     let mut members: BTreeMap<Profile, (Client<'_>, Vec<usize>)> = BTreeMap::new();
     for (index, placed) in input.workloads.iter().enumerate() {
         let client = client(&placed.workload);
@@ -116,9 +130,14 @@ fn groups(
             members.entry(services.profile(&client)).or_insert_with(|| (client, Vec::new()));
         indexes.push(index);
     }
+    let view = |(client, indexes)| (services.view(&client, reports), indexes);
+    members.into_values().map(view).collect()
+}
+
+/// Workloads by view.
+fn groups(input: &Input<'_>, views: Vec<ViewOf>, numbered: &[Numbered]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    for (client, indexes) in members.into_values() {
-        let view = services.view(&client, reports);
+    for (view, indexes) in views {
         let position = groups.iter().position(|group| group.view == view);
         let position = position.unwrap_or_else(|| {
             groups.push(Group { view, members: Vec::new(), had: BTreeSet::new() });

@@ -91,6 +91,11 @@ impl Protocol {
     }
 }
 
+/// A number as it was written, if it is a port.
+pub(super) fn in_range(number: i64) -> Option<u16> {
+    u16::try_from(number).ok().filter(|number| *number != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use exeat_common::flow::protocol;

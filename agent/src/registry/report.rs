@@ -202,6 +202,8 @@ codes! {
     EndpointNetwork = Warning "W-ENDPOINT-NETWORK";
     NoPorts = Warning "W-NO-PORTS";
     NoUpstream = Warning "W-NO-UPSTREAM";
+    /// A TLS route for a part of a host closes the rest of it.
+    NoRoute = Warning "W-NO-ROUTE";
     SniNotChecked = Warning "W-SNI-NOT-CHECKED";
     SanNotVerified = Warning "W-SAN-NOT-VERIFIED";
     NotMerged = Warning "W-NOT-MERGED";

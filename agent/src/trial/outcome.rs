@@ -131,7 +131,7 @@ impl Context<'_> {
         let explains =
             |code: &Code| matches!(code.severity(), Severity::Error | Severity::Unsupported);
         let Some((grant, code)) =
-            denied.and_then(|grant| Some((grant, grant.denied.filter(explains)?)))
+            denied.and_then(|grant| Some((grant, grant.denied().filter(explains)?)))
         else {
             return (reason.as_str().to_owned(), reason.sentence().to_owned());
         };

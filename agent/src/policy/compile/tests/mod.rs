@@ -430,7 +430,7 @@ fn the_directory_explains() {
                 "{} {} {:?}",
                 it.port,
                 it.entry,
-                it.denied.map(crate::registry::report::Code::as_str)
+                it.denied().map(crate::registry::report::Code::as_str)
             )
         })
         .collect();

@@ -12,12 +12,14 @@ use super::{compiled, one_each};
 use crate::{
     config::Config,
     policy::{
+        answers::Answers,
         ids::Ids,
+        services::Services,
         testing::{
             Attempt, NAMES, NAMESPACES, PORTS, World, attempt, entries, host, judge, match_name,
             registry, world,
         },
-        view::{Action, Sources},
+        view::{Action, Client},
     },
 };
 
@@ -25,7 +27,16 @@ use crate::{
 fn model(world: &World, attempt: &Attempt) -> Option<bool> {
     let placed = world.workloads.iter().find(|it| it.cgroup_id == Some(attempt.cgroup))?;
     let namespace = &placed.workload.key.namespace;
-    let view = Sources::new(&world.registry).view(namespace, &mut BTreeSet::new());
+    let reports = &mut BTreeSet::new();
+    let answers = Answers::default();
+    let services = Services::link(&world.registry, &world.config, &answers, reports);
+    let client = Client {
+        namespace,
+        labels: &placed.workload.labels,
+        has_sidecar: false,
+        is_ambient: false,
+    };
+    let view = services.view(&client, reports);
     let mut nets: Vec<_> =
         view.prefixes.iter().filter(|(net, _)| net.contains(&attempt.address)).collect();
     nets.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));

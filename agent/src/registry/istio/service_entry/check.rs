@@ -15,7 +15,7 @@ use crate::registry::{
     header::Header,
     host::{HostPattern, InvalidHost, is_dns_label},
     meta::Meta,
-    port::{Class, Protocol, ServicePort},
+    port::{Class, Protocol, ServicePort, in_range},
     report::{Code, Report},
 };
 
@@ -49,13 +49,7 @@ pub(super) fn check(
     let addresses = addresses(spec, resolution, &mut found);
     let endpoints = endpoint::check_all(spec, resolution, &mut found);
     let selector = selector(spec, resolution, &mut found);
-    let export_to = match ExportTo::parse(&spec.export_to, &meta.object.namespace) {
-        Ok(export_to) => export_to,
-        Err(error) => {
-            found.add(Code::ExportTo, "spec.exportTo", error.to_string());
-            None
-        }
-    };
+    let export_to = ExportTo::check(&spec.export_to, &meta.object.namespace, &mut found);
     let waypoint = meta
         .labels
         .get(label::USE_WAYPOINT)
@@ -182,10 +176,6 @@ fn ports(spec: &raw::Spec, found: &mut Findings<'_>) -> Vec<ServicePort> {
         }
     }
     ports
-}
-
-pub(super) fn in_range(number: i64) -> Option<u16> {
-    u16::try_from(number).ok().filter(|number| *number != 0)
 }
 
 fn addresses(

@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{Resolution, check::in_range, raw};
+use super::{Resolution, raw};
 use crate::registry::{
     endpoint::{Endpoint, EndpointAddress},
     findings::Findings,
-    host::{HostPattern, is_dns_label},
+    host::HostPattern,
+    labels::{is_key, is_value},
+    port::in_range,
     report::Code,
 };
 
@@ -133,24 +135,9 @@ fn unix_ports(spec: &raw::Spec, endpoint: &raw::Endpoint, path: &str, found: &mu
 
 fn labels(endpoint: &raw::Endpoint, path: &str, found: &mut Findings<'_>) {
     for (key, value) in &endpoint.labels {
-        if !is_label_key(key) || !is_label_value(value) {
+        if !is_key(key) || !is_value(value) {
             let message = format!("`{key}: {value}` is not a Kubernetes label");
             found.add(Code::EndpointLabel, format!("{path}.labels"), message);
         }
     }
-}
-
-fn is_label_key(key: &str) -> bool {
-    let (prefix, name) = key.split_once('/').unwrap_or(("", key));
-    (!key.contains('/') || (prefix.len() <= 253 && prefix.split('.').all(is_dns_label)))
-        && !name.is_empty()
-        && is_label_value(name)
-}
-
-/// Letters, digits, and `-_.` inside; at most 63 bytes; may be empty.
-fn is_label_value(value: &str) -> bool {
-    let bytes = value.as_bytes();
-    let inner = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
-    let outer = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
-    bytes.len() <= 63 && bytes.iter().all(inner) && outer(bytes.first()) && outer(bytes.last())
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+
+use crate::registry::shape::or_default;
 
 /// `spec`. Numbers are wide, so that one out of range can be named.
 #[derive(Debug, Default, Deserialize)]
@@ -64,11 +66,4 @@ pub(super) struct Endpoint {
 pub(super) struct Selector {
     #[serde(deserialize_with = "or_default")]
     pub(super) labels: BTreeMap<String, String>,
-}
-
-/// `null` means the same as an absent field (protobuf JSON).
-fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }

@@ -1,18 +1,28 @@
-//! Istio's `VirtualService`: routes for hosts.
+//! Istio's `VirtualService`: its shape, its rules, and the checked value.
+
+mod check;
+mod destinations;
+mod hosts;
+mod matches;
+mod raw;
 
 use ipnet::IpNet;
 use serde_yaml::Value;
 
 use super::super::{
     export_to::ExportTo, findings::Checked, header::Header, host::HostPattern, labels::Labels,
-    meta::Meta,
+    meta::Meta, shape::read_spec,
 };
 
-/// A valid route object.
+/// A valid route object: routes for hosts.
+///
+/// Source: <https://istio.io/latest/docs/reference/config/networking/virtual-service/>.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VirtualService {
     pub header: Header,
-    /// Short names are completed with the object's namespace.
+    /// Short names are completed with the object's namespace; partial wildcards and addresses are
+    /// left out. Without any, and without `all_hosts`, the object does nothing by itself: others
+    /// may delegate to it.
     pub hosts: Vec<HostPattern>,
     /// It is for every host (`*`), which only routes off the mesh can be.
     pub all_hosts: bool,
@@ -56,11 +66,13 @@ pub struct Match {
     pub port: Option<u16>,
     pub source_labels: Labels,
     pub source_namespace: Option<String>,
-    /// Of `tls` rules; each lies within a host of the object.
+    /// Of `tls` rules; each lies within a host of the object. Empty is any name: in rules of
+    /// another protocol, and in those for every host off the mesh.
     pub sni_hosts: Vec<HostPattern>,
     /// Empty: any.
     pub subnets: Vec<IpNet>,
-    /// It looks at the request (path, headers, method …), as the first such field's name.
+    /// It looks at what is not known when the rules are made (path, headers, method …), as the
+    /// first such field's name.
     pub looks_inside: Option<&'static str>,
 }
 
@@ -76,7 +88,13 @@ pub struct Destination {
 
 impl VirtualService {
     /// Checks a document whose metadata were read.
-    pub fn check(_meta: &Meta, _document: &Value) -> Checked<Self> {
-        todo!()
+    pub fn check(meta: &Meta, document: &Value) -> Checked<Self> {
+        match read_spec::<raw::Spec>(meta, document) {
+            Ok((spec, warnings)) => check::check(meta, &spec, warnings),
+            Err(report) => Checked::refused(*report),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,9 +29,10 @@ pub enum Lack {
     Host,
     /// The address is declared nowhere, and no name was asked for.
     Address,
-    /// The host is declared, for workloads of other namespaces.
+    /// The host is declared, but only workloads of other namespaces see that.
     Visibility,
-    /// The host may be used, but this entry is matched by address.
+    /// The host is declared and seen, but nothing opens this address by that name: the entry is
+    /// matched by its own addresses, for example.
     AddressOfEntry,
     /// The answer named an address that no answer may open.
     PublicAddress,
@@ -39,7 +40,7 @@ pub enum Lack {
     TrustedResolver,
     /// The answer is too old.
     FreshAnswer,
-    /// Something other than exeat: the entry's own rule denies it.
+    /// It is declared, but its rule denies it: it would need a proxy, an endpoint or a route.
     Enforceable,
 }
 

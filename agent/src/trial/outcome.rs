@@ -113,12 +113,19 @@ impl Context<'_> {
             reason: label,
             sentence,
             step,
-            subject: self.trial.directory.subject(decision.subject).map(str::to_owned),
+            subject: self.subject(decision.subject),
             entry: grant.map(|grant| ObjectRef::clone(&grant.entry)),
             rewrite: target.and_then(|target| self.rewrite(target)),
             via: target.and_then(via),
             decision: Decided { reason, subject: decision.subject, heard },
         }
+    }
+
+    fn subject(&self, subject: SubjectId) -> Option<String> {
+        if subject == SubjectId::ANYWHERE {
+            return Some("any address".to_owned());
+        }
+        self.trial.directory.subject(subject).map(str::to_owned)
     }
 
     fn grant(&self, subject: SubjectId) -> Option<&Grant> {
@@ -170,12 +177,14 @@ fn step(decision: &Decision) -> u8 {
         1
     } else if matches!(reason, Reason::TrustedResolver | Reason::ClusterInternal) {
         2
-    } else if matches!(reason, Reason::Unsupported | Reason::NoUpstream)
-        || (reason == Reason::Registered && decision.subject.is_some())
-    {
-        4
-    } else {
+    } else if matches!(
+        reason,
+        Reason::NotRegistered | Reason::PortNotDeclared | Reason::NameExpired | Reason::AllowAny
+    ) {
         // Nothing declared it: what happens then depends on the mode.
         5
+    } else {
+        // A rule was found, and its action decided.
+        4
     }
 }

@@ -94,6 +94,10 @@ fn decided(number: u8, outcome: &Outcome) -> String {
         (4, Verdict::RedirectSidecar) => format!("{by} allows it, through the pod's sidecar"),
         (4, Verdict::RedirectGateway) => format!("{by} allows it, through a gateway"),
         (4, Verdict::Deny) => format!("{by} declares it, and it is denied: {}", outcome.sentence),
+        (5, Verdict::RedirectGateway) => {
+            "not declared, so it goes through the gateway that a Sidecar names for such flows"
+                .to_owned()
+        }
         (5, Verdict::Deny) => format!("REGISTRY_ONLY, so it is denied: {}", outcome.sentence),
         _ => outcome.sentence.clone(),
     }

@@ -201,20 +201,17 @@ fn judge(args: &ExplainArgs) -> Result<Explanation, Failure> {
 }
 
 fn config(args: &ExplainArgs) -> Result<Config, Failure> {
-    let mut config = match &args.config {
-        Some(path) => {
-            let text = fs::read_to_string(path)
-                .with_context(|| format!("read {}", path.display()))
-                .map_err(Failure::usage)?;
-            Config::parse(&text)
-                .with_context(|| format!("in {}", path.display()))
-                .map_err(Failure::usage)?
-        }
-        None => {
-            let mut config = Config::offline();
-            config.dns.resolvers = vec![RESOLVER];
-            config
-        }
+    let mut config = if let Some(path) = &args.config {
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("read {}", path.display()))
+            .map_err(Failure::usage)?;
+        Config::parse(&text)
+            .with_context(|| format!("in {}", path.display()))
+            .map_err(Failure::usage)?
+    } else {
+        let mut config = Config::offline();
+        config.dns.resolvers = vec![RESOLVER];
+        config
     };
     match args.mode {
         Some(ModeArg::RegistryOnly) => config.mode = Mode::RegistryOnly,

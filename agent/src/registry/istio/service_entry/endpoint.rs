@@ -7,7 +7,7 @@ use crate::registry::{
     endpoint::{Endpoint, EndpointAddress},
     findings::Findings,
     host::HostPattern,
-    labels::{is_key, is_value},
+    istio::workload_entry::check::{is_socket, labels},
     port::in_range,
     report::Code,
 };
@@ -38,7 +38,7 @@ pub(super) fn check_all(
     let mut endpoints = Vec::new();
     for (index, endpoint) in spec.endpoints.iter().enumerate() {
         let path = format!("spec.endpoints[{index}]");
-        labels(endpoint, &path, found);
+        labels(&endpoint.labels, &path, found);
         let address = address(endpoint, resolution, &path, found);
         let ports = if matches!(address, Some(EndpointAddress::Unix(_))) {
             unix_ports(spec, endpoint, &path, found);
@@ -81,9 +81,7 @@ fn address(
             found.add(Code::StaticFqdn, path, message);
             return None;
         };
-        let is_file = socket.starts_with('/') && !socket.ends_with('/');
-        let is_abstract = socket.starts_with('@') && socket.len() > 1;
-        if !is_file && !is_abstract {
+        if !is_socket(socket) {
             let message = format!("`{text}` is neither an absolute path nor an abstract name");
             found.add(Code::UdsPath, path, message);
             return None;
@@ -130,14 +128,5 @@ fn unix_ports(spec: &raw::Spec, endpoint: &raw::Endpoint, path: &str, found: &mu
     if spec.ports.len() != 1 {
         let message = "an entry with a unix socket has exactly one port";
         found.add(Code::UdsPorts, "spec.ports", message);
-    }
-}
-
-fn labels(endpoint: &raw::Endpoint, path: &str, found: &mut Findings<'_>) {
-    for (key, value) in &endpoint.labels {
-        if !is_key(key) || !is_value(value) {
-            let message = format!("`{key}: {value}` is not a Kubernetes label");
-            found.add(Code::EndpointLabel, format!("{path}.labels"), message);
-        }
     }
 }

@@ -1,4 +1,7 @@
-//! Istio's `DestinationRule`: what a proxy must do on the way to a host.
+//! Istio's `DestinationRule`: its shape, its rules, and the checked value.
+
+mod check;
+mod raw;
 
 use std::collections::BTreeMap;
 
@@ -6,20 +9,24 @@ use serde_yaml::Value;
 
 use super::super::{
     export_to::ExportTo, findings::Checked, header::Header, host::HostPattern, labels::Labels,
-    meta::Meta,
+    meta::Meta, shape::read_spec,
 };
 
-/// A valid rule.
+/// A valid rule: what a proxy must do on the way to a host.
+///
+/// Source: <https://istio.io/latest/docs/reference/config/networking/destination-rule/>.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DestinationRule {
     pub header: Header,
-    /// Short names are completed with the object's namespace. None is every host (`*`).
+    /// Short names are completed with the object's namespace. None is every host (`*`). A partial
+    /// wildcard is widened to a whole one, so that what it asks for is not forgotten.
     pub host: Option<HostPattern>,
     /// None: as the mesh says.
     pub export_to: Option<ExportTo>,
     /// Clients of its namespace that it is for; none: all.
     pub selector: Option<Labels>,
     pub policy: TrafficPolicy,
+    /// By name; each as it is once laid over `policy`.
     pub subsets: BTreeMap<String, TrafficPolicy>,
 }
 
@@ -27,7 +34,7 @@ pub struct DestinationRule {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TrafficPolicy {
     pub need: Need,
-    /// By port number, instead of `need` as a whole.
+    /// By port number, instead of `need`.
     pub ports: BTreeMap<u16, Need>,
 }
 
@@ -57,7 +64,13 @@ impl TrafficPolicy {
 
 impl DestinationRule {
     /// Checks a document whose metadata were read.
-    pub fn check(_meta: &Meta, _document: &Value) -> Checked<Self> {
-        todo!()
+    pub fn check(meta: &Meta, document: &Value) -> Checked<Self> {
+        match read_spec::<raw::Spec>(meta, document) {
+            Ok((spec, warnings)) => check::check(meta, &spec, warnings),
+            Err(report) => Checked::refused(*report),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,18 @@
-//! Istio's `Gateway`: which pods are gateways, and what their servers take.
+//! Istio's `Gateway`: its shape, its rules, and the checked value.
+
+mod check;
+mod raw;
 
 use serde_yaml::Value;
 
 use super::super::{
     findings::Checked, header::Header, host::HostPattern, labels::Labels, meta::Meta,
-    port::Protocol,
+    port::Protocol, shape::read_spec,
 };
 
-/// A valid gateway.
+/// A valid gateway: which pods are gateways, and what their servers take.
+///
+/// Source: <https://istio.io/latest/docs/reference/config/networking/gateway/>.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Gateway {
     pub header: Header,
@@ -22,7 +27,8 @@ pub struct Gateway {
 pub struct Server {
     pub port: u16,
     pub protocol: Protocol,
-    /// None is every host.
+    /// None is every host. The namespaces that may route to them are left out, and so are
+    /// addresses.
     pub hosts: Vec<Option<HostPattern>>,
     pub tls: ServerTls,
 }
@@ -43,7 +49,13 @@ pub enum ServerTls {
 
 impl Gateway {
     /// Checks a document whose metadata were read.
-    pub fn check(_meta: &Meta, _document: &Value) -> Checked<Self> {
-        todo!()
+    pub fn check(meta: &Meta, document: &Value) -> Checked<Self> {
+        match read_spec::<raw::Spec>(meta, document) {
+            Ok((spec, warnings)) => check::check(meta, &spec, warnings),
+            Err(report) => Checked::refused(*report),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,22 @@
-//! Istio's `Sidecar`: what workloads import, and their mode.
+//! Istio's `Sidecar`: its shape, its rules, and the checked value.
+
+mod check;
+mod imports;
+mod raw;
 
 use serde_yaml::Value;
 
 use super::{
-    super::{findings::Checked, header::Header, host::HostPattern, labels::Labels, meta::Meta},
+    super::{
+        findings::Checked, header::Header, host::HostPattern, labels::Labels, meta::Meta,
+        shape::read_spec,
+    },
     mesh::Mode,
 };
 
-/// A valid sidecar configuration.
+/// A valid sidecar configuration: what workloads import, and their mode.
+///
+/// Source: <https://istio.io/latest/docs/reference/config/networking/sidecar/>.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Sidecar {
     pub header: Header,
@@ -26,6 +35,7 @@ pub struct Listener {
     /// It needs a listener in the pod (`bind`, `captureMode: NONE`, `HTTP_PROXY`, a unix socket)
     /// and adds nothing here.
     pub is_local: bool,
+    /// Empty imports nothing.
     pub imports: Vec<Import>,
     /// `~`: taken away from `imports`.
     pub except: Vec<Import>,
@@ -64,7 +74,13 @@ pub struct EgressProxy {
 
 impl Sidecar {
     /// Checks a document whose metadata were read.
-    pub fn check(_meta: &Meta, _document: &Value) -> Checked<Self> {
-        todo!()
+    pub fn check(meta: &Meta, document: &Value) -> Checked<Self> {
+        match read_spec::<raw::Spec>(meta, document) {
+            Ok((spec, warnings)) => check::check(meta, &spec, warnings),
+            Err(report) => Checked::refused(*report),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,8 @@
 //! Istio's mesh-wide settings (`MeshConfig`), as far as they bear on what may be reached.
 
+mod check;
+mod raw;
+
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -23,9 +26,11 @@ pub enum Mode {
 }
 
 /// The settings of a mesh.
+///
+/// Source: <https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/#MeshConfig>.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Mesh {
-    /// `MeshConfig/istio-system/istio`.
+    /// `MeshConfig/istio-system/istio`, or the namespace and name of the `ConfigMap`.
     pub header: Header,
     /// None: it says nothing.
     pub mode: Option<Mode>,
@@ -45,7 +50,7 @@ pub struct Mesh {
 pub struct Visibility {
     pub applies_to_sidecars: bool,
     pub default: Cap,
-    /// The first that fits counts.
+    /// The first counts of whose selectors all fit; without any it always fits.
     pub policies: Vec<(Cap, Vec<LabelSelector>)>,
 }
 
@@ -58,12 +63,23 @@ pub enum Cap {
     Public,
 }
 
+/// Reads a mode, and whether names would be resolved by the proxy (`ALLOW_ANY_DYNAMIC_DNS`), which
+/// is as open as `ALLOW_ANY`.
+pub fn mode(text: &str) -> Option<(Mode, bool)> {
+    match text {
+        "REGISTRY_ONLY" => Some((Mode::RegistryOnly, false)),
+        "ALLOW_ANY" => Some((Mode::AllowAny, false)),
+        "ALLOW_ANY_DYNAMIC_DNS" => Some((Mode::AllowAny, true)),
+        _ => None,
+    }
+}
+
 impl Default for Mesh {
     fn default() -> Self {
         Self {
             header: Header {
                 object: Arc::new(ObjectRef {
-                    kind: "MeshConfig".to_owned(),
+                    kind: KIND.to_owned(),
                     namespace: "istio-system".to_owned(),
                     name: "istio".to_owned(),
                 }),
@@ -84,17 +100,31 @@ impl Default for Mesh {
 impl Mesh {
     /// Whether a `ConfigMap` holds the settings of a mesh: `istio`, or `istio-` and a revision, with
     /// a `mesh` in its data.
-    pub fn is_in(_meta: &Meta, _document: &Value) -> bool {
-        false
+    pub fn is_in(meta: &Meta, document: &Value) -> bool {
+        let name = meta.object.name.as_str();
+        meta.api_version == "v1"
+            && meta.object.kind == "ConfigMap"
+            && (name == "istio" || name.starts_with("istio-"))
+            && document.get("data").is_some_and(|data| data.get("mesh").is_some())
     }
 
-    /// Checks the `ConfigMap` that Istio reads (`data.mesh`, YAML in a text).
-    pub fn check(_meta: &Meta, _document: &Value) -> Checked<Self> {
-        todo!()
+    /// Checks the `ConfigMap` that Istio reads (`data.mesh`, YAML in a text). Reports are about
+    /// `MeshConfig/` and the namespace and name of the `ConfigMap`.
+    pub fn check(meta: &Meta, document: &Value) -> Checked<Self> {
+        let object = ObjectRef { kind: KIND.to_owned(), ..meta.object.clone() };
+        let header = Header { object: Arc::new(object), ..Header::new(meta) };
+        let text = document.get("data").and_then(|data| data.get("mesh"));
+        check::check_text(header, text.unwrap_or(&Value::Null))
     }
 
     /// Checks the settings themselves; paths of reports begin with `path`.
-    pub fn check_settings(_settings: &Value, _path: &str) -> Checked<Self> {
-        todo!()
+    pub fn check_settings(settings: &Value, path: &str) -> Checked<Self> {
+        check::check(Self::default().header, settings, path)
     }
 }
+
+/// What reports call the settings.
+const KIND: &str = "MeshConfig";
+
+#[cfg(test)]
+mod tests;

@@ -197,6 +197,8 @@ codes! {
     FieldUnknown = Warning "W-FIELD-UNKNOWN";
     HostTldWildcard = Warning "W-HOST-TLD-WILDCARD";
     TcpWithoutAddress = Warning "W-TCP-NO-ADDRESS";
+    /// Several hosts behind the same addresses, on ports that go by address.
+    MultiHostAddress = Warning "W-MULTIHOST-ADDRESS";
     SelectorEmpty = Warning "W-SELECTOR-EMPTY";
     SelectorIgnored = Warning "W-SELECTOR-IGNORED";
     EndpointNetwork = Warning "W-ENDPOINT-NETWORK";

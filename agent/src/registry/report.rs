@@ -166,6 +166,8 @@ codes! {
     GlooHostsXorAddresses = Error "E-GLOO-HOSTS-XOR-ADDRESSES";
     GlooTargetPort = Error "E-GLOO-TARGETPORT";
     GlooGatewayRoute = Error "E-GLOO-GATEWAY-ROUTE";
+    /// The mode of `clientsideTls` is none of Gloo's.
+    GlooTls = Error "E-GLOO-TLS";
     EndpointPortName = Error "E-ENDPOINT-PORT-NAME";
     Workspace = Error "E-WORKSPACE";
     AsmSpec = Error "E-ASM-SPEC";

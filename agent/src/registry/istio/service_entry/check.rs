@@ -13,7 +13,8 @@ use crate::registry::{
     export_to::ExportTo,
     findings::{Checked, Findings, check_selector},
     header::Header,
-    host::{HostPattern, InvalidHost, is_dns_label},
+    host::{HostPattern, is_dns_label},
+    hosts,
     meta::Meta,
     port::{Class, Protocol, ServicePort, in_range},
     report::{Code, Report},
@@ -44,7 +45,7 @@ pub(super) fn check(
     found.bound("spec.endpoints", spec.endpoints().len(), ENDPOINTS);
     let resolution = resolution(spec, &mut found);
     let internal = location_is_internal(spec, &mut found);
-    let hosts = hosts(spec, &mut found);
+    let hosts = declared_hosts(spec, &mut found);
     let ports = ports(spec, &mut found);
     let addresses = addresses(spec, resolution, &mut found);
     let endpoints = endpoint::check_all(spec, resolution, &mut found);
@@ -105,39 +106,11 @@ fn location_is_internal(spec: &raw::Spec, found: &mut Findings<'_>) -> bool {
     }
 }
 
-fn hosts(spec: &raw::Spec, found: &mut Findings<'_>) -> Vec<HostPattern> {
+fn declared_hosts(spec: &raw::Spec, found: &mut Findings<'_>) -> Vec<HostPattern> {
     if spec.hosts.is_empty() {
         found.add(Code::HostsEmpty, "spec.hosts", "there must be at least one host");
     }
-    let mut hosts = Vec::new();
-    let mut seen = BTreeSet::new();
-    for (index, text) in spec.hosts.iter().enumerate() {
-        let path = format!("spec.hosts[{index}]");
-        match HostPattern::parse(text) {
-            Ok(host) => {
-                if host.is_wildcard() && host.labels() == 1 {
-                    let message = format!("`{text}` declares a whole top-level domain");
-                    found.add(Code::HostTldWildcard, path, message);
-                }
-                if seen.insert(host.clone()) {
-                    hosts.push(host);
-                }
-            }
-            Err(error) => {
-                let code = match error {
-                    InvalidHost::FullWildcard => Code::HostFullWildcard,
-                    InvalidHost::PartialWildcard => Code::HostPartialWildcard,
-                    InvalidHost::Empty
-                    | InvalidHost::TooLong
-                    | InvalidHost::Label(_)
-                    | InvalidHost::StarInside
-                    | InvalidHost::NumericTop => Code::HostSyntax,
-                };
-                found.add(code, path, format!("`{text}`: {error}"));
-            }
-        }
-    }
-    hosts
+    hosts::check(&spec.hosts, "spec.hosts", found)
 }
 
 fn ports(spec: &raw::Spec, found: &mut Findings<'_>) -> Vec<ServicePort> {

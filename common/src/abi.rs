@@ -10,7 +10,7 @@ use crate::{
     id::{PolicyId, SubjectId, WorkloadId},
     limits::{
         CGROUP_DEPTHS, FACT_SLOTS, MESSAGE_COPY_BYTES, NAME_BUFFER_BYTES, NAME_SHORT_BYTES,
-        WORKLOAD_ADDRESSES,
+        TARGET_HOST_BYTES, WORKLOAD_ADDRESSES,
     },
 };
 
@@ -34,6 +34,8 @@ macro_rules! abi {
 pub mod mode {
     pub const REGISTRY_ONLY: u8 = 0;
     pub const ALLOW_ANY: u8 = 1;
+    /// What is not declared goes to the workload's default target.
+    pub const GATEWAY: u8 = 2;
 }
 
 /// Flag bits of a workload.
@@ -52,7 +54,9 @@ abi! {
         pub flags: u8,
         /// How many of `addresses` are set; 0 means the source address is not checked.
         pub address_count: u8,
-        pub reserved: [u8; 5],
+        pub reserved: u8,
+        /// Target of what is not declared, under [`mode::GATEWAY`]; 0 means none.
+        pub default_target: u32,
         /// Cgroup id of the sidecar container; 0 means none.
         pub sidecar_cgroup: u64,
         pub addresses: [Address; WORKLOAD_ADDRESSES],
@@ -154,13 +158,61 @@ abi! {
         /// Reason number of a denial ([`crate::reason::Reason`]).
         pub reason: u8,
         pub reserved: [u8; 2],
-        /// Target of a redirect.
+        /// Number of the target of a redirect.
         pub target: u32,
     }
 }
 
 impl RuleValue {
     pub const ALLOW: Self = Self { action: action::ALLOW, reason: 0, reserved: [0; 2], target: 0 };
+}
+
+/// Kind byte of a target. Zero is none.
+pub mod target_kind {
+    /// The proxy in the pod.
+    pub const SIDECAR: u8 = 1;
+    /// An egress gateway.
+    pub const GATEWAY: u8 = 2;
+    /// The endpoints of the service that was dialled.
+    pub const ENDPOINTS: u8 = 3;
+}
+
+abi! {
+    /// Value of `TARGETS` (key: target number, `u32`, never 0). A number never changes its content.
+    pub struct TargetValue (264 bytes) {
+        /// Entries of `BACKENDS` under this number, from index 0 on.
+        pub backends: u32,
+        /// Port of a gateway's service; 0 for other kinds.
+        pub port: u16,
+        /// [`target_kind`] code.
+        pub kind: u8,
+        /// Bytes of `host` that are set.
+        pub host_length: u8,
+        /// Host name of a gateway's service. For user space: the next agent reads targets back.
+        pub host: [u8; TARGET_HOST_BYTES],
+    }
+}
+
+abi! {
+    /// Key of `BACKENDS`.
+    pub struct BackendKey (8 bytes) {
+        pub target: u32,
+        /// 0 to one less than [`TargetValue::backends`].
+        pub index: u32,
+    }
+}
+
+abi! {
+    /// Value of `BACKENDS`: one address that flows to a target may go to.
+    pub struct BackendValue (24 bytes) {
+        /// Zero is the address that was dialled.
+        pub address: Address,
+        /// Share of the flows relative to the other backends of the target; at least 1.
+        pub weight: u32,
+        /// 1 to 65535.
+        pub port: u16,
+        pub reserved: [u8; 2],
+    }
 }
 
 abi! {

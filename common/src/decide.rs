@@ -56,6 +56,18 @@ impl Decision {
     const fn about(self, subject: SubjectId) -> Self {
         Self { subject, ..self }
     }
+
+    /// The decision where nothing can redirect: the undirected flow is not what was declared, so
+    /// it is denied.
+    #[inline(always)]
+    pub const fn without_redirect(self) -> Self {
+        match self.verdict {
+            Verdict::Redirect => {
+                Self { verdict: Verdict::Deny, reason: Reason::NoRedirect, ..self }
+            }
+            Verdict::Allow | Verdict::Deny => self,
+        }
+    }
 }
 
 /// Judges one flow. The first step that decides wins:
@@ -64,10 +76,11 @@ impl Decision {
 /// 2. DNS to a trusted resolver → allow, for the DNS path to look at; an address inside the
 ///    cluster under `scope: external` → allow
 /// 3. the most specific of: longest prefix (an exact address is the longest), exact learned name,
-///    longest learned wildcard. It must have a rule for this port and protocol; if the names of
-///    one address disagree, a redirect beats a direct rule
+///    longest learned wildcard, any address at all. It must have a rule for this port and
+///    protocol; if the names of one address disagree, a redirect beats a direct rule
 /// 4. the action of that rule; what cannot be enforced → deny with its reason
-/// 5. nothing matched → deny; under `ALLOW_ANY` allow, and count what would have been denied
+/// 5. nothing matched → deny; under `ALLOW_ANY` allow, and count what would have been denied;
+///    under `GATEWAY` the workload's default target
 #[inline(always)]
 pub fn decide<T: Tables>(flow: &Flow<'_>, tables: &T) -> Decision {
     // Step 1.
@@ -104,9 +117,22 @@ pub fn decide<T: Tables>(flow: &Flow<'_>, tables: &T) -> Decision {
         return by_name;
     }
 
+    let anywhere = RuleKey::new(workload.policy, SubjectId::ANYWHERE, flow.port, flow.protocol);
+    if let Some(rule) = tables.rule(&anywhere) {
+        return act(SubjectId::ANYWHERE, rule);
+    }
+
     // Step 5.
-    if workload.mode == mode::ALLOW_ANY {
-        return Decision::allow(Reason::AllowAny);
+    match workload.mode {
+        mode::ALLOW_ANY => return Decision::allow(Reason::AllowAny),
+        mode::GATEWAY => {
+            return Decision {
+                verdict: Verdict::Redirect,
+                target: workload.default_target,
+                ..Decision::allow(Reason::AllowAny)
+            };
+        }
+        _ => {}
     }
     if matches!(by_name.reason, Reason::NotRegistered) { by_prefix } else { by_name }
 }
@@ -200,10 +226,13 @@ fn act(subject: SubjectId, rule: RuleValue) -> Decision {
     }
 }
 
-/// The reason a deny rule carries; a number that is not known here is still a denial.
+/// The reason a deny rule carries; a number that is no denial's is still a denial.
 #[inline(always)]
 fn denial_of(rule: RuleValue) -> Reason {
-    if rule.reason == Reason::NoUpstream as u8 { Reason::NoUpstream } else { Reason::Unsupported }
+    match Reason::from_u8(rule.reason) {
+        Some(reason @ (Reason::NoUpstream | Reason::NoRoute | Reason::RouteUnknown)) => reason,
+        _ => Reason::Unsupported,
+    }
 }
 
 /// Whether a denial means that nothing matched, so that step 5 applies.

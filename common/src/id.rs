@@ -50,6 +50,8 @@ impl PolicyId {
 
 impl SubjectId {
     pub const NONE: Self = Self(0);
+    /// Every address (`match: istio-compat`). It ranks below all other subjects.
+    pub const ANYWHERE: Self = Self::prefix(0);
 
     const PREFIX: u32 = 1 << 31;
     const EXACT: u32 = 1 << 30;
@@ -65,7 +67,7 @@ impl SubjectId {
         Self(exact | (labels as u32 & Self::LABELS_MASK) << Self::LABELS_SHIFT | serial)
     }
 
-    /// A prefix; `serial` is unique and below 2^31.
+    /// A prefix; `serial` is 1 to 2^31 - 1 and unique.
     pub const fn prefix(serial: u32) -> Self {
         Self(Self::PREFIX | serial)
     }
@@ -99,5 +101,6 @@ mod tests {
         assert_eq!(short.serial(), SubjectId::SERIAL_MAX);
         assert!(!exact.is_prefix() && SubjectId::prefix(7).is_prefix());
         assert_eq!(SubjectId::prefix(7).serial(), 7);
+        assert!(SubjectId::ANYWHERE.is_some() && SubjectId::ANYWHERE.is_prefix());
     }
 }

@@ -13,6 +13,8 @@ pub mod map {
     pub const NAMES_LONG: &str = "NAMES_LONG";
     pub const PREFIXES: &str = "PREFIXES";
     pub const RULES: &str = "RULES";
+    pub const TARGETS: &str = "TARGETS";
+    pub const BACKENDS: &str = "BACKENDS";
     pub const RESOLVERS: &str = "RESOLVERS";
     pub const FACTS: &str = "FACTS";
     pub const QUERIES: &str = "QUERIES";
@@ -23,13 +25,15 @@ pub mod map {
     pub const SETTINGS: &str = "SETTINGS";
 
     /// Every pinned map.
-    pub const ALL: [&str; 14] = [
+    pub const ALL: [&str; 16] = [
         WORKLOADS_BY_CGROUP,
         WORKLOADS_BY_IFINDEX,
         NAMES_SHORT,
         NAMES_LONG,
         PREFIXES,
         RULES,
+        TARGETS,
+        BACKENDS,
         RESOLVERS,
         FACTS,
         QUERIES,
@@ -56,6 +60,10 @@ pub const NAMES_SHORT_ENTRIES: usize = 65_536;
 pub const NAMES_LONG_ENTRIES: usize = 4_096;
 pub const PREFIXES_ENTRIES: usize = 65_536;
 pub const RULES_ENTRIES: usize = 262_144;
+/// Twice what the compiler fills: while tables change, old and new targets are there together.
+pub const TARGETS_ENTRIES: usize = 32_768;
+/// As above.
+pub const BACKENDS_ENTRIES: usize = 131_072;
 pub const RESOLVERS_ENTRIES: usize = 64;
 pub const FACTS_ENTRIES: usize = 131_072;
 pub const QUERIES_ENTRIES: usize = 32_768;
@@ -78,6 +86,9 @@ pub const NAME_BYTES: usize = 255;
 pub const NAME_SHORT_BYTES: usize = 64;
 /// Size of a buffer or key that holds any name; a power of two, so an index can be masked.
 pub const NAME_BUFFER_BYTES: usize = 256;
+
+/// Longest host name of a target in text form, rounded up (253 bytes, RFC 1035 §2.3.4).
+pub const TARGET_HOST_BYTES: usize = 256;
 
 /// Bytes of a frame that are loaded to find its addresses and ports: Ethernet 14, IPv4 with all
 /// options 60 or IPv6 40 with extension headers, TCP 20.

@@ -132,6 +132,8 @@ reasons! {
     TableFull = 27, "table-full", "a kernel table or the workload's share of it is full";
     AllowAny = 28, "allow-any", "not declared; allowed because the mode is ALLOW_ANY";
     NoRedirect = 29, "no-redirect", "the entry redirects, and this agent cannot redirect";
+    NoRoute = 30, "no-route", "a route names this host, and none of its rules covers the flow";
+    RouteUnknown = 31, "route-unknown", "a route sends the flow to a destination that nothing declares";
 }
 
 #[cfg(test)]

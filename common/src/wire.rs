@@ -151,28 +151,22 @@ fn recall<M: Memory>(
 /// the flow is still judged packet by packet, which is stricter, not looser.
 #[inline(always)]
 fn judge_new<M: Memory>(flow: &Flow<'_>, key: &FlowKey, packet: &Packet, memory: &M) -> Decision {
-    let decision = decide(flow, memory);
-    match decision.verdict {
-        Verdict::Allow => {
-            let value = FlowValue {
-                generation: memory.generation(),
-                last_seen: memory.now(),
-                subject: decision.subject,
-                direction: direction::OUTBOUND,
-                closing: u8::from(packet.closes()),
-                reserved: [0; 2],
-            };
-            if memory.set_flow(key, &value).is_err() {
-                memory.note(key.workload, Reason::TableFull);
-            }
-            decision
+    // A packet on the wire was not redirected at the socket, so it goes past the target.
+    let decision = decide(flow, memory).without_redirect();
+    if decision.verdict == Verdict::Allow {
+        let value = FlowValue {
+            generation: memory.generation(),
+            last_seen: memory.now(),
+            subject: decision.subject,
+            direction: direction::OUTBOUND,
+            closing: u8::from(packet.closes()),
+            reserved: [0; 2],
+        };
+        if memory.set_flow(key, &value).is_err() {
+            memory.note(key.workload, Reason::TableFull);
         }
-        // A packet on the wire was not redirected at the socket, so it goes past the target.
-        Verdict::Redirect => {
-            Decision { verdict: Verdict::Deny, reason: Reason::NoRedirect, ..decision }
-        }
-        Verdict::Deny => decision,
     }
+    decision
 }
 
 /// Writes a flow back if something changed, at most once a second for its time alone.

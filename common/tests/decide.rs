@@ -5,7 +5,7 @@
 mod support;
 
 use exeat_common::{
-    abi::{RuleValue, Workload, action, mode, setting_flag, workload_flag},
+    abi::{RuleKey, RuleValue, Workload, action, mode, setting_flag, workload_flag},
     decide::{Decision, decide, is_still_allowed},
     flow::{Flow, protocol},
     id::{PolicyId, SubjectId},
@@ -84,6 +84,41 @@ fn step_3_the_most_specific_with_a_rule_for_the_port_decides() {
 }
 
 #[test]
+fn step_3_what_is_open_anywhere_ranks_below_all_else() {
+    let mut world = World::default();
+    let key = RuleKey::new(support::POLICY, SubjectId::ANYWHERE, 443, protocol::TCP);
+    world.rules.insert(key, RuleValue::ALLOW);
+    check(&world, "192.0.2.1", 443, Verdict::Allow, Reason::Registered);
+    check(&world, "192.0.2.1", 80, Verdict::Deny, Reason::NotRegistered);
+    let decision = judge(&world, Some(&workload()), "192.0.2.1", 443, protocol::TCP);
+    assert_eq!(decision.subject, SubjectId::ANYWHERE);
+    for (port, proto) in [(443, protocol::UDP), (0, protocol::ICMP), (0, protocol::ICMPV6)] {
+        assert_eq!(
+            judge(&world, Some(&workload()), "192.0.2.1", port, proto).verdict,
+            Verdict::Deny
+        );
+    }
+    // Under a prefix and a name that have no rule for the port.
+    world.prefix(support::POLICY, "192.0.2.0/24", NET);
+    world.grant(NET, 80, protocol::TCP, RuleValue::ALLOW);
+    world.told("192.0.2.1", EXACT, NOW + 1);
+    world.grant(EXACT, 22, protocol::TCP, RuleValue::ALLOW);
+    check(&world, "192.0.2.1", 443, Verdict::Allow, Reason::Registered);
+    // Not under those that have one.
+    world.grant(EXACT, 443, protocol::TCP, UNSUPPORTED);
+    check(&world, "192.0.2.1", 443, Verdict::Deny, Reason::Unsupported);
+    check(&world, "192.0.2.2", 443, Verdict::Allow, Reason::Registered);
+    world.grant(NET, 443, protocol::TCP, UNSUPPORTED);
+    check(&world, "192.0.2.2", 443, Verdict::Deny, Reason::Unsupported);
+
+    // An open flow stays as long as the rule is there.
+    let (workload, destination) = (workload(), address("198.51.100.1"));
+    let flow = Flow { workload: Some(&workload), destination, port: 443, protocol: protocol::TCP };
+    assert!(is_still_allowed(&flow, SubjectId::ANYWHERE, &world));
+    assert!(!is_still_allowed(&Flow { port: 80, ..flow }, SubjectId::ANYWHERE, &world));
+}
+
+#[test]
 fn step_3_facts_expire_and_ports_and_protocols_are_told_apart() {
     let mut world = World::default();
     world.grant(EXACT, 443, protocol::TCP, RuleValue::ALLOW);
@@ -103,6 +138,16 @@ fn step_4_the_action_of_the_rule_stands() {
     let no_upstream = RuleValue { reason: Reason::NoUpstream as u8, ..UNSUPPORTED };
     world.grant(EXACT, 443, protocol::TCP, no_upstream);
     check(&world, "192.0.2.1", 443, Verdict::Deny, Reason::NoUpstream);
+    for reason in Reason::ALL {
+        let rule = RuleValue { reason: *reason as u8, ..UNSUPPORTED };
+        world.grant(EXACT, 443, protocol::TCP, rule);
+        let is_denial = matches!(
+            reason,
+            Reason::NoUpstream | Reason::NoRoute | Reason::RouteUnknown | Reason::Unsupported
+        );
+        let expected = if is_denial { *reason } else { Reason::Unsupported };
+        check(&world, "192.0.2.1", 443, Verdict::Deny, expected);
+    }
     // ALLOW_ANY is for what nothing declares, not for what cannot be honoured.
     let relaxed = Workload { mode: mode::ALLOW_ANY, ..workload() };
     let decision = judge(&world, Some(&relaxed), "192.0.2.1", 443, protocol::TCP);
@@ -116,6 +161,40 @@ fn step_5_what_nothing_declares_is_denied_unless_anything_goes() {
     let relaxed = Workload { mode: mode::ALLOW_ANY, ..workload() };
     let decision = judge(&world, Some(&relaxed), "192.0.2.1", 443, protocol::TCP);
     assert_eq!(decision, Decision::allow(Reason::AllowAny));
+    // A mode that is not known here denies.
+    let strange = Workload { mode: u8::MAX, ..workload() };
+    let decision = judge(&world, Some(&strange), "192.0.2.1", 443, protocol::TCP);
+    assert_eq!(decision, Decision::deny(Reason::NotRegistered));
+}
+
+#[test]
+fn step_5_what_nothing_declares_goes_to_the_default_target() {
+    let mut world = World::default();
+    world.told("192.0.2.1", EXACT, NOW + 1);
+    world.grant(EXACT, 443, protocol::TCP, RuleValue::ALLOW);
+    let behind = Workload { mode: mode::GATEWAY, default_target: 4, ..workload() };
+    let decision = judge(&world, Some(&behind), "192.0.2.1", 80, protocol::TCP);
+    assert_eq!((decision.verdict, decision.target), (Verdict::Redirect, 4));
+    assert_eq!((decision.reason, decision.subject), (Reason::AllowAny, SubjectId::NONE));
+    let decision = judge(&world, Some(&behind), "192.0.2.1", 443, protocol::TCP);
+    assert_eq!((decision.verdict, decision.reason), (Verdict::Allow, Reason::Registered));
+}
+
+#[test]
+fn where_nothing_can_redirect_a_redirect_is_a_denial() {
+    let mut world = World::default();
+    world.told("192.0.2.1", EXACT, NOW + 1);
+    world.grant(EXACT, 443, protocol::TCP, REDIRECT);
+    let redirect = judge(&world, Some(&workload()), "192.0.2.1", 443, protocol::TCP);
+    let decision = redirect.without_redirect();
+    assert_eq!((decision.verdict, decision.reason), (Verdict::Deny, Reason::NoRedirect));
+    assert_eq!(decision.subject, EXACT);
+    let behind = Workload { mode: mode::GATEWAY, default_target: 4, ..workload() };
+    let redirect = judge(&world, Some(&behind), "192.0.2.9", 443, protocol::TCP);
+    assert_eq!(redirect.without_redirect().reason, Reason::NoRedirect);
+    for other in [Decision::allow(Reason::Registered), Decision::deny(Reason::NoRoute)] {
+        assert_eq!(other.without_redirect(), other);
+    }
 }
 
 #[test]

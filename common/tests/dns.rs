@@ -215,8 +215,11 @@ fn what_is_refused_is_answered_as_configured_and_edns_is_lowered() {
         panic!("not refused");
     };
     assert_eq!(refusal.new_flags, 0x8185, "REFUSED");
-    let relaxed = Workload { mode: mode::ALLOW_ANY, ..workload() };
-    assert_eq!(asked_reason(put(&world, &relaxed, &query("www.example.org"))), Reason::AllowAny);
+    for mode in [mode::ALLOW_ANY, mode::GATEWAY] {
+        let relaxed = Workload { mode, ..workload() };
+        let asked = put(&world, &relaxed, &query("www.example.org"));
+        assert_eq!(asked_reason(asked), Reason::AllowAny);
+    }
 
     let plain = query("www.example.com");
     let size_at = plain.len() + 3;

@@ -7,7 +7,7 @@ mod support;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use exeat_common::{
-    abi::RuleValue,
+    abi::{RuleValue, Workload, action, mode},
     bytes::Bytes,
     flow::protocol,
     id::SubjectId,
@@ -156,6 +156,24 @@ fn a_flow_is_judged_once_and_again_when_the_rules_change() {
     world.rules.clear();
     check(&world, &data, Verdict::Deny, Reason::Revoked);
     check(&world, &data, Verdict::Deny, Reason::NameExpired);
+}
+
+#[test]
+fn a_redirect_that_is_seen_on_the_wire_went_past_its_target() {
+    let mut world = granted();
+    let redirect = RuleValue { action: action::REDIRECT, reason: 0, reserved: [0; 2], target: 3 };
+    world.grant(EXACT, 443, protocol::TCP, redirect);
+    let begin = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
+    check(&world, &begin, Verdict::Deny, Reason::NoRedirect);
+    assert!(world.flows.borrow().is_empty());
+
+    let behind = Workload { mode: mode::GATEWAY, default_target: 3, ..workload() };
+    let begin = frame(POD, "192.0.2.99", protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
+    let Leave::Judged(decision) = leave(Some(&behind), &packet(&begin), &world) else {
+        panic!("taken for a query");
+    };
+    assert_eq!((decision.verdict, decision.reason), (Verdict::Deny, Reason::NoRedirect));
+    assert!(world.flows.borrow().is_empty());
 }
 
 #[test]

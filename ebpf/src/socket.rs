@@ -46,7 +46,8 @@ fn judge(ctx: &SockAddrContext, destination: Destination) -> Call {
     };
     let veil = Word::new(0);
     let maps = Maps::new(&veil);
-    let mut decision = decide(&flow, &maps);
+    // Nothing here rewrites a destination.
+    let mut decision = decide(&flow, &maps).without_redirect();
     if decision.verdict == Verdict::Deny
         && let Some(known) = workload
         && answers(ctx, known, destination, &maps)
@@ -59,12 +60,7 @@ fn judge(ctx: &SockAddrContext, destination: Destination) -> Call {
     count::report(&flow, Layer::Socket, &decision);
     match decision.verdict {
         Verdict::Allow => Call::Proceed,
-        Verdict::Deny => refuse(&maps),
-        // Nothing here rewrites a destination, and the undirected flow is not what was declared.
-        Verdict::Redirect => {
-            count::count(id, Layer::Socket, Verdict::Deny, Reason::NoRedirect, tally);
-            refuse(&maps)
-        }
+        Verdict::Deny | Verdict::Redirect => refuse(&maps),
     }
 }
 

@@ -3,24 +3,25 @@
 use core::{cell::UnsafeCell, ptr};
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_NOEXIST},
+    bindings::{BPF_ANY, BPF_F_NO_PREALLOC, BPF_NOEXIST},
     btf_maps::{Array, HashMap, LpmTrie, LruHashMap, lpm_trie::Key},
     helpers::bpf_ktime_get_ns,
     macros::btf_map,
 };
 use exeat_common::{
     abi::{
-        Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameKeyShort, NameValue,
-        PrefixData, QueryKey, QueryValue, ResolverKey, RuleKey, RuleValue, Settings, Workload,
+        BackendKey, BackendValue, Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong,
+        NameKeyShort, NameValue, PrefixData, QueryKey, QueryValue, ResolverKey, RuleKey, RuleValue,
+        Settings, TargetValue, Workload,
     },
     address::Address,
     bytes::Veil,
     decide::Tables,
     id::{PolicyId, SubjectId, WorkloadId},
     limits::{
-        FACT_SLOTS, FACTS_ENTRIES, FACTS_PER_WORKLOAD, FLOWS_ENTRIES, NAME_SHORT_BYTES,
-        NAMES_LONG_ENTRIES, NAMES_SHORT_ENTRIES, PREFIXES_ENTRIES, QUERIES_ENTRIES,
-        RESOLVERS_ENTRIES, RULES_ENTRIES, WORKLOADS_ENTRIES,
+        BACKENDS_ENTRIES, FACT_SLOTS, FACTS_ENTRIES, FACTS_PER_WORKLOAD, FLOWS_ENTRIES,
+        NAME_SHORT_BYTES, NAMES_LONG_ENTRIES, NAMES_SHORT_ENTRIES, PREFIXES_ENTRIES,
+        QUERIES_ENTRIES, RESOLVERS_ENTRIES, RULES_ENTRIES, TARGETS_ENTRIES, WORKLOADS_ENTRIES,
     },
     memory::{Full, Memory},
     reason::{Layer, Reason, Verdict},
@@ -40,6 +41,11 @@ static NAMES_LONG: HashMap<NameKeyLong, NameValue, NAMES_LONG_ENTRIES> = HashMap
 static PREFIXES: LpmTrie<PrefixData, u32, PREFIXES_ENTRIES> = LpmTrie::new();
 #[btf_map]
 static RULES: HashMap<RuleKey, RuleValue, RULES_ENTRIES> = HashMap::new();
+// Read by nothing yet. Only the agent writes them, so they take memory as they fill.
+#[btf_map]
+static TARGETS: HashMap<u32, TargetValue, TARGETS_ENTRIES, ON_DEMAND> = HashMap::new();
+#[btf_map]
+static BACKENDS: HashMap<BackendKey, BackendValue, BACKENDS_ENTRIES, ON_DEMAND> = HashMap::new();
 #[btf_map]
 static RESOLVERS: HashMap<ResolverKey, u8, RESOLVERS_ENTRIES> = HashMap::new();
 #[btf_map]
@@ -54,6 +60,9 @@ static FLOWS: HashMap<FlowKey, FlowValue, FLOWS_ENTRIES> = HashMap::new();
 static QUOTA: HashMap<WorkloadId, Share, WORKLOADS_ENTRIES> = HashMap::new();
 #[btf_map]
 static SETTINGS: Array<Settings, 1> = Array::new();
+
+/// Flag of a table whose entries are allocated one by one.
+const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 
 /// `FactValue` as the kernel sees it: each slot is read and written whole.
 type FactSlots = [Word; FACT_SLOTS];

@@ -308,12 +308,6 @@ fn refuse_unbuilt(raw: &raw::Config) -> Result<(), InvalidConfig> {
             "this version reads no cluster yet; list `workloads` and `registry.files` instead",
         );
     }
-    if raw.matching == Matching::IstioCompat {
-        return unbuilt(
-            "match",
-            "this version has no istio-compat matching yet; `strict` ties every port to its host",
-        );
-    }
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{Config, Denied, DnsDenied, ExternalName, GatewayTransport, Mode, Scope};
+use super::{Config, Denied, DnsDenied, ExternalName, GatewayTransport, Matching, Mode, Scope};
 
 const WORKLOAD: &str =
     "workloads: [{namespace: default, name: web, cgroup: /sys/fs/cgroup/demo/web}]\n";
@@ -10,7 +10,7 @@ const WORKLOAD: &str =
 /// Every key, as the documentation shows them.
 const FULL: &str = r#"
 mode: ALLOW_ANY
-match: strict
+match: istio-compat
 scope: all
 clusterCidrs: [10.244.0.0/16, 10.96.0.1/12, "2001:db8::/64"]
 externalName: alias
@@ -34,6 +34,7 @@ pinPath: /sys/fs/bpf/x
 fn every_key() {
     let config = Config::parse(FULL).expect("valid");
     assert_eq!((config.mode, config.scope), (Mode::AllowAny, Scope::All));
+    assert_eq!(config.matching, Matching::IstioCompat);
     assert_eq!(config.external_name, ExternalName::Alias);
     assert_eq!(config.gateway_transport, GatewayTransport::Mtls);
     assert!(!config.sidecar_may_relax && !config.registry.watch);
@@ -122,7 +123,6 @@ fn shapes() {
 #[test]
 fn what_is_not_built_is_refused() {
     refused_line("kubernetes: {enabled: true}", &["kubernetes.enabled", "workloads"]);
-    refused_line("match: istio-compat", &["match", "istio-compat"]);
     refused_line("match: loose", &["match", "loose", "line 2"]);
 }
 

@@ -99,7 +99,7 @@ pub fn of_flow(event: &FlowEvent, context: &Context<'_>) -> Line {
         grants.iter().find(|grant| grant.port == event.port && grant.protocol == event.protocol);
     let reason = Reason::from_u8(event.reason);
     let mut record = base(context, event.workload, event.layer, event.verdict, event.reason);
-    record.code = grant.and_then(|grant| grant.denied).map(|code| code.as_str().to_owned());
+    record.code = grant.and_then(Grant::denied).map(|code| code.as_str().to_owned());
     record.entry = grant.or(grants.first()).map(|grant| grant.entry.to_string());
     record.process = process(event);
     record.destination = Destination {

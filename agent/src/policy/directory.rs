@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use exeat_common::id::{PolicyId, SubjectId, WorkloadId};
 
+use super::{services::Services, view::Action};
 use crate::{
     registry::{
-        Registry,
         host::HostPattern,
         report::{Code, ObjectRef},
     },
@@ -38,8 +38,19 @@ pub struct Grant {
     /// IP protocol number.
     pub protocol: u8,
     pub entry: Arc<ObjectRef>,
-    /// Why the flow is denied although it is declared; none if it is allowed.
-    pub denied: Option<Code>,
+    pub action: Action,
+}
+
+impl Grant {
+    /// Why the flow is denied although it is declared; none if it is allowed. What goes to a
+    /// target is denied as long as nothing redirects.
+    pub const fn denied(&self) -> Option<Code> {
+        match &self.action {
+            Action::Allow => None,
+            Action::Deny(denial) => Some(denial.code),
+            Action::To(_) => Some(Code::Redirect),
+        }
+    }
 }
 
 /// The declared destination nearest to a name that was refused.
@@ -57,15 +68,9 @@ impl fmt::Display for Nearest {
 }
 
 impl Directory {
-    pub(super) fn new(registry: &Registry) -> Self {
-        let mut directory = Self::default();
-        for entry in registry.service_entries() {
-            for host in &entry.hosts {
-                let hosts = &mut directory.hosts;
-                hosts.entry(host.clone()).or_insert_with(|| Arc::clone(&entry.header.object));
-            }
-        }
-        directory
+    pub(super) fn new(services: &Services) -> Self {
+        let hosts = services.hosts().map(|(host, by)| (host.clone(), Arc::clone(by)));
+        Self { hosts: hosts.collect(), ..Self::default() }
     }
 
     /// A pattern such as `*.example.com` or a prefix such as `192.0.2.0/24`.

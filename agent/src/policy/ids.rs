@@ -8,7 +8,7 @@ use exeat_common::{
 };
 use ipnet::IpNet;
 
-use super::{image::Image, view::View};
+use super::{image::Image, target::Target, view::View};
 use crate::{
     registry::{cidr, host::HostPattern},
     workloads::{PlacedWorkload, WorkloadKey},
@@ -27,12 +27,14 @@ pub struct Ids {
     prefixes: BTreeMap<IpNet, SubjectId>,
     workloads: BTreeMap<WorkloadKey, Placed>,
     views: BTreeMap<PolicyId, View>,
+    targets: BTreeMap<Target, u32>,
     /// What an earlier agent left, until it is claimed.
     found: Found,
     next_pattern: u32,
     next_prefix: u32,
     next_workload: u32,
     next_policy: u32,
+    next_target: u32,
 }
 
 /// A workload as it was placed last.
@@ -57,12 +59,14 @@ impl Default for Ids {
             prefixes: BTreeMap::new(),
             workloads: BTreeMap::new(),
             views: BTreeMap::new(),
+            targets: BTreeMap::new(),
             found: Found::default(),
             // 0 is none in every one of them; policy 0 holds the addresses inside the cluster.
             next_pattern: 1,
             next_prefix: 1,
             next_workload: 1,
             next_policy: 1,
+            next_target: 1,
         }
     }
 }
@@ -95,6 +99,10 @@ impl Ids {
         }
         for prefix in installed.prefixes.keys() {
             ids.next_policy = ids.next_policy.max(prefix.policy.raw() + 1);
+        }
+        for (number, target) in &installed.targets {
+            ids.next_target = ids.next_target.max(number + 1);
+            ids.targets.insert(target.clone(), *number);
         }
         ids.found = Found {
             by_cgroup: installed.by_cgroup.clone(),
@@ -155,6 +163,22 @@ impl Ids {
         self.next_prefix += 1;
         self.prefixes.insert(net, subject);
         subject
+    }
+
+    /// The number of a target, which stands for this content alone.
+    pub(super) fn target(&mut self, target: &Target) -> u32 {
+        if let Some(number) = self.targets.get(target) {
+            return *number;
+        }
+        let number = self.next_target;
+        self.next_target += 1;
+        self.targets.insert(target.clone(), number);
+        number
+    }
+
+    /// Forgets the numbers of all other targets: no fact and no flow names them.
+    pub(super) fn keep_targets(&mut self, current: &BTreeMap<u32, Target>) {
+        self.targets.retain(|_, number| current.contains_key(number));
     }
 
     /// Patterns that have a number and are not in `current`; too many are forgotten.

@@ -21,7 +21,7 @@ pub struct Image {
     pub names: BTreeMap<WireName, NameValue>,
     pub prefixes: BTreeMap<Prefix, SubjectId>,
     pub rules: BTreeMap<RuleKey, RuleValue>,
-    /// By number; 0 is none.
+    /// By number; 0 is none. A number never changes its content.
     pub targets: BTreeMap<u32, Target>,
     /// By cgroup id.
     pub by_cgroup: BTreeMap<u64, Workload>,
@@ -57,6 +57,7 @@ pub enum MapOp {
     RemovePrefix(Prefix),
     RemoveResolver(ResolverKey),
     RemoveRule(RuleKey),
+    RemoveTarget(u32),
     RemoveWorkloadByCgroup(u64),
     RemoveWorkloadByIfindex(u32),
     SetName(WireName, NameValue),
@@ -64,6 +65,7 @@ pub enum MapOp {
     SetResolver(ResolverKey),
     SetRule(RuleKey, RuleValue),
     SetSettings(Settings),
+    SetTarget(u32, Target),
     SetWorkloadByCgroup(u64, Workload),
     SetWorkloadByIfindex(u32, Workload),
 }
@@ -90,6 +92,9 @@ impl Image {
             MapOp::RemoveRule(key) => {
                 self.rules.remove(key);
             }
+            MapOp::RemoveTarget(number) => {
+                self.targets.remove(number);
+            }
             MapOp::RemoveWorkloadByCgroup(cgroup) => {
                 self.by_cgroup.remove(cgroup);
             }
@@ -109,6 +114,9 @@ impl Image {
                 self.rules.insert(*key, *value);
             }
             MapOp::SetSettings(settings) => self.settings = Some(*settings),
+            MapOp::SetTarget(number, target) => {
+                self.targets.insert(*number, target.clone());
+            }
             MapOp::SetWorkloadByCgroup(cgroup, workload) => {
                 self.by_cgroup.insert(*cgroup, *workload);
             }

@@ -13,12 +13,19 @@ use exeat_common::{
     flow::{Flow, protocol},
     id::SubjectId,
     limits::FACT_SLOTS,
+    reason::Reason,
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{
+    answers::Answers,
+    compile::{self, Compiled, Input},
+    ids::Ids,
     image::{Image, WireName},
     image_tables::{Facts, ImageTables},
+    services::Services,
+    target::{Backend, Target, TargetKind},
+    view::{Action, Denial, Granted, Unmatched, View},
 };
 use crate::{
     config::{Config, Mode, Scope},
@@ -31,7 +38,7 @@ use crate::{
         istio::service_entry::{Resolution, ServiceEntry},
         object::Content,
         port::{Protocol, ServicePort},
-        report::ObjectRef,
+        report::{Code, ObjectRef},
     },
     workloads::{PlacedWorkload, Workload as Named, WorkloadKey},
 };
@@ -80,6 +87,66 @@ pub(crate) struct World {
     pub(crate) registry: Registry,
     pub(crate) config: Config,
     pub(crate) workloads: Vec<PlacedWorkload>,
+}
+
+/// What a view may say that the registry of a small world does not.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Twist {
+    /// Entries, by number, that redirect what they allow by name.
+    redirected: u16,
+    /// What is open anywhere in namespaces `a` and `b`.
+    anywhere: Vec<((u16, u8), Action)>,
+    /// What becomes of the rest in namespaces `b` and `c`.
+    unmatched: Option<Unmatched>,
+}
+
+impl Twist {
+    pub(crate) fn apply(&self, namespace: &str, view: &mut View) {
+        for granted in view.names.values_mut().flat_map(|ports| ports.values_mut()) {
+            let number: u8 = granted.entry.name[1..].parse().expect("a number");
+            if granted.action == Action::Allow && self.redirected >> number & 1 == 1 {
+                granted.action = Action::To(target(number));
+            }
+        }
+        if namespace != "c" {
+            let entry = Arc::new(ObjectRef {
+                kind: "ServiceEntry".to_owned(),
+                namespace: "a".to_owned(),
+                name: "e0".to_owned(),
+            });
+            for (port, action) in &self.anywhere {
+                let granted = Granted { entry: Arc::clone(&entry), action: action.clone() };
+                view.anywhere.insert(*port, granted);
+            }
+        }
+        if namespace != "a"
+            && let Some(unmatched) = &self.unmatched
+        {
+            view.unmatched = unmatched.clone();
+        }
+    }
+}
+
+fn target(number: u8) -> Arc<Target> {
+    let address = Some(IpAddr::from([203, 0, 113, number]));
+    let backends = vec![Backend { address, port: 8080, weight: 1 }];
+    Arc::new(Target { kind: TargetKind::Endpoints, backends })
+}
+
+pub(crate) fn twist() -> impl Strategy<Value = Twist> {
+    let denial = Denial { reason: Reason::NoRoute, code: Code::Redirect };
+    let actions = vec![Action::Allow, Action::Deny(denial), Action::To(target(20))];
+    let anywhere = vec((select(PORTS.as_slice()), select(actions)), 0..3);
+    let unmatched = select(vec![
+        None,
+        Some(Unmatched::Deny),
+        Some(Unmatched::Allow),
+        Some(Unmatched::To(target(21))),
+        Some(Unmatched::To(target(22))),
+    ]);
+    let some = (any::<u16>(), anywhere, unmatched)
+        .prop_map(|(redirected, anywhere, unmatched)| Twist { redirected, anywhere, unmatched });
+    prop_oneof![Just(Twist::default()), some]
 }
 
 /// What a pod tries: which workload, where to, and what it was told about the address.
@@ -243,6 +310,25 @@ pub(crate) fn world() -> impl Strategy<Value = World> {
     })
 }
 
+/// Compiles a world with a twist.
+pub(crate) fn compile_world(world: &World, twist: &Twist, ids: &mut Ids) -> Compiled {
+    let answers = Answers::default();
+    let input = Input {
+        registry: &world.registry,
+        config: &world.config,
+        workloads: &world.workloads,
+        answers: &answers,
+    };
+    let mut reports = BTreeSet::new();
+    let services = Services::link(input.registry, input.config, input.answers, &mut reports);
+    let mut views = compile::views(&input, &services, &mut reports);
+    for (view, members) in &mut views {
+        let first = members.first().and_then(|index| world.workloads.get(*index));
+        twist.apply(&first.expect("a member").workload.key.namespace, view);
+    }
+    compile::compile_views(&input, &services, views, ids, reports)
+}
+
 pub(crate) fn attempt() -> impl Strategy<Value = Attempt> {
     let address = select(ADDRESSES.as_slice()).prop_map(|text| text.parse().expect("an address"));
     let names = vec(select(NAMES.as_slice()), 0..3);
@@ -260,8 +346,8 @@ pub(crate) fn resolves(image: &Image, cgroup: u64, name: &str) -> bool {
     let (pattern, internal) = find_name(image, name);
     image.by_cgroup.get(&cgroup).is_some_and(|workload| {
         let mark = RuleKey::grant(workload.policy, pattern);
-        let is_free =
-            workload.mode == mode::ALLOW_ANY || workload.flags & workload_flag::EXEMPT != 0;
+        let is_free = matches!(workload.mode, mode::ALLOW_ANY | mode::GATEWAY)
+            || workload.flags & workload_flag::EXEMPT != 0;
         is_free || internal || pattern.is_some() && image.rules.contains_key(&mark)
     })
 }

@@ -1,5 +1,7 @@
 //! The list of hosts that an object declares.
 
+use std::collections::BTreeSet;
+
 use super::{
     findings::Findings,
     host::{HostPattern, InvalidHost},
@@ -10,6 +12,7 @@ use super::{
 /// stands without them.
 pub(super) fn check(list: &[String], path: &str, found: &mut Findings<'_>) -> Vec<HostPattern> {
     let mut hosts = Vec::new();
+    let mut seen = BTreeSet::new();
     for (index, text) in list.iter().enumerate() {
         let path = format!("{path}[{index}]");
         match HostPattern::parse(text) {
@@ -18,7 +21,7 @@ pub(super) fn check(list: &[String], path: &str, found: &mut Findings<'_>) -> Ve
                     let message = format!("`{text}` declares a whole top-level domain");
                     found.add(Code::HostTldWildcard, path, message);
                 }
-                if !hosts.contains(&host) {
+                if seen.insert(host.clone()) {
                     hosts.push(host);
                 }
             }

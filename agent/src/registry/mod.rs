@@ -23,7 +23,7 @@ pub mod shape;
 #[cfg(test)]
 mod testing;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use object::Content;
 
@@ -53,6 +53,19 @@ macro_rules! registry {
                     &self.$field
                 }
             )+
+
+            /// Whether all kinds but service entries are the same.
+            pub fn differs_in_entries_only(&self, other: &Self) -> bool {
+                let is_entries = |kind| kind == "service_entries";
+                true $(&& (is_entries(stringify!($field)) || is_same(&self.$field, &other.$field)))+
+            }
+
+            /// Every namespace that has an object.
+            pub fn used_namespaces(&self) -> BTreeSet<&str> {
+                let mut namespaces = BTreeSet::new();
+                $(namespaces.extend(self.$field.iter().map(|it| it.header.namespace()));)+
+                namespaces
+            }
         }
     };
 }
@@ -75,4 +88,9 @@ registry! {
     Pod(kubernetes::pod::Pod) in pods;
     Namespace(kubernetes::namespace::Namespace) in namespaces;
     EgressPolicy(asm::egress_policy::EgressPolicy) in egress_policies;
+}
+
+/// Compares without looking into what is shared.
+fn is_same<T: PartialEq>(a: &[Arc<T>], b: &[Arc<T>]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
 }

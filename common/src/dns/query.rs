@@ -132,7 +132,7 @@ pub fn ask<M: Memory>(
         Reason::NameGranted
     } else if found.internal {
         Reason::InternalName
-    } else if workload.mode == mode::ALLOW_ANY {
+    } else if matches!(workload.mode, mode::ALLOW_ANY | mode::GATEWAY) {
         Reason::AllowAny
     } else {
         return refuse(&question, transport, memory);

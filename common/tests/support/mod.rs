@@ -55,7 +55,8 @@ pub(crate) fn workload() -> Workload {
         mode: mode::REGISTRY_ONLY,
         flags: 0,
         address_count: 1,
-        reserved: [0; 5],
+        reserved: 0,
+        default_target: 0,
         sidecar_cgroup: 0,
         addresses,
     }

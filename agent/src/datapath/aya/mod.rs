@@ -6,6 +6,7 @@ mod kernel_log;
 mod links;
 mod sweep;
 mod tables;
+mod targets;
 
 use std::{
     fs, io,

@@ -23,7 +23,7 @@ use exeat_common::{
     },
 };
 
-use super::{KernelError, OpenError};
+use super::{KernelError, OpenError, targets::Targets};
 use crate::{
     datapath::{MapUsage, pod::Abi},
     policy::image::{Image, MapOp, Prefix, WireName},
@@ -39,6 +39,7 @@ pub(super) struct Maps {
     names_long: Table<NameKeyLong, NameValue>,
     prefixes: LpmTrie<MapData, Abi<PrefixData>, u32>,
     rules: Table<RuleKey, RuleValue>,
+    targets: Targets,
     resolvers: HashMap<MapData, Abi<ResolverKey>, u8>,
     pub(super) facts: Table<FactKey, FactValue>,
     pub(super) flows: Table<FlowKey, FlowValue>,
@@ -48,7 +49,7 @@ pub(super) struct Maps {
 }
 
 /// Takes a map out of the object under its type.
-fn open<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, OpenError>
+pub(super) fn open<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, OpenError>
 where
     T: TryFrom<Map, Error = MapError>,
 {
@@ -73,6 +74,7 @@ impl Maps {
             names_long: open(ebpf, map::NAMES_LONG)?,
             prefixes: open(ebpf, map::PREFIXES)?,
             rules: open(ebpf, map::RULES)?,
+            targets: Targets::open(ebpf)?,
             resolvers: open(ebpf, map::RESOLVERS)?,
             facts: open(ebpf, map::FACTS)?,
             flows: open(ebpf, map::FLOWS)?,
@@ -84,7 +86,7 @@ impl Maps {
 
     /// Reads every table the compiler writes.
     pub(super) fn dump(&self) -> Result<Image, KernelError> {
-        let mut image = Image::default();
+        let mut image = Image { targets: self.targets.dump()?, ..Image::default() };
         for entry in &self.by_cgroup {
             let (id, Abi(workload)) = entry.map_err(failed("read", map::WORKLOADS_BY_CGROUP))?;
             image.by_cgroup.insert(id, workload);
@@ -137,6 +139,7 @@ impl Maps {
             }
             MapOp::RemoveResolver(key) => remove(map::RESOLVERS, self.resolvers.remove(&Abi(*key))),
             MapOp::RemoveRule(key) => remove(map::RULES, self.rules.remove(&Abi(*key))),
+            MapOp::RemoveTarget(number) => self.targets.remove(*number),
             MapOp::RemoveWorkloadByCgroup(id) => {
                 remove(map::WORKLOADS_BY_CGROUP, self.by_cgroup.remove(id))
             }
@@ -162,6 +165,7 @@ impl Maps {
                 let generation = self.settings()?.generation.max(1);
                 self.set_settings(Settings { generation, ..*settings })
             }
+            MapOp::SetTarget(number, target) => self.targets.set(*number, target),
             MapOp::SetWorkloadByCgroup(id, workload) => {
                 set(map::WORKLOADS_BY_CGROUP, self.by_cgroup.insert(id, Abi(*workload), 0))
             }
@@ -205,7 +209,7 @@ impl Maps {
             entries: entries as u64,
             capacity: capacity as u64,
         };
-        vec![
+        let mut all = vec![
             usage(map::WORKLOADS_BY_CGROUP, self.by_cgroup.keys().count(), WORKLOADS_ENTRIES),
             usage(map::WORKLOADS_BY_IFINDEX, self.by_ifindex.keys().count(), WORKLOADS_ENTRIES),
             usage(map::NAMES_SHORT, self.names_short.keys().count(), NAMES_SHORT_ENTRIES),
@@ -217,11 +221,13 @@ impl Maps {
             usage(map::FLOWS, self.flows.keys().count(), FLOWS_ENTRIES),
             usage(map::QUOTA, self.quota.keys().count(), WORKLOADS_ENTRIES),
             usage(map::COUNTERS, self.counters.keys().count(), COUNTERS_ENTRIES),
-        ]
+        ];
+        all.extend(self.targets.usage());
+        all
     }
 }
 
-fn set(map: &'static str, result: Result<(), MapError>) -> Result<(), KernelError> {
+pub(super) fn set(map: &'static str, result: Result<(), MapError>) -> Result<(), KernelError> {
     result.map_err(failed("write", map))
 }
 

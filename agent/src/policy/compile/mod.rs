@@ -3,6 +3,7 @@
 mod names;
 mod places;
 mod rules;
+mod targets;
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,8 @@ use super::{
     directory::Directory,
     ids::{Group, Ids},
     image::{Image, Prefix},
-    view::Sources,
+    services::Services,
+    view::{Client, Profile, View},
 };
 use crate::{
     config::{Config, Denied, DnsDenied, Scope},
@@ -27,7 +29,7 @@ use crate::{
         Registry, cidr,
         report::{Code, ObjectRef, Report},
     },
-    workloads::PlacedWorkload,
+    workloads::{PlacedWorkload, Workload},
 };
 
 /// All that a compilation looks at.
@@ -51,11 +53,27 @@ pub struct Compiled {
 /// Compiles `input`. Never fails: what does not fit is left out, which denies it, and reported.
 pub fn compile(input: &Input<'_>, ids: &mut Ids) -> Compiled {
     let mut reports = BTreeSet::new();
-    let mut directory = Directory::new(input.registry);
+    let services = Services::link(input.registry, input.config, input.answers, &mut reports);
+    let views = views(input, &services, &mut reports);
+    compile_views(input, &services, views, ids, reports)
+}
+
+/// A view, and the places of its workloads in the input.
+pub(super) type ViewOf = (View, Vec<usize>);
+
+/// Compiles `views`, of which each workload of the input has one.
+pub(super) fn compile_views(
+    input: &Input<'_>,
+    services: &Services,
+    views: Vec<ViewOf>,
+    ids: &mut Ids,
+    mut reports: BTreeSet<Report>,
+) -> Compiled {
+    let mut directory = Directory::new(services);
     let mut image = Image::default();
 
     let numbered = number_workloads(input, ids);
-    let groups = groups(input, &numbered, &mut reports);
+    let groups = groups(input, views, &numbered);
     let policies: BTreeMap<PolicyId, &Group> =
         ids.policies(&groups).into_iter().zip(&groups).collect();
 
@@ -63,9 +81,12 @@ pub fn compile(input: &Input<'_>, ids: &mut Ids) -> Compiled {
     let numbers = names::number(&mut admitted, ids, &mut reports);
     names::write(&numbers, &input.config.dns.internal_domains, &mut image);
     let closed = rules::close(&admitted, &numbers, &input.config.cluster_cidrs, ids, &mut reports);
-    rules::write(&closed, &numbers, ids, &mut image, &mut directory);
+    let fallbacks = rules::write(&closed, &numbers, ids, &mut image, &mut directory);
+    ids.keep_targets(&image.targets);
     write_config(input.config, ids, &mut image);
-    places::write(input, &numbered, &policies, &mut image, &mut directory, &mut reports);
+    let members =
+        places::Members { numbered: &numbered, policies: &policies, fallbacks: &fallbacks };
+    places::write(input, &members, &mut image, &mut directory, &mut reports);
 
     Compiled { image, reports: reports.into_iter().collect(), directory }
 }
@@ -96,17 +117,27 @@ fn number_workloads(input: &Input<'_>, ids: &mut Ids) -> Vec<Numbered> {
     numbered.into_iter().map(|(_, it)| it).collect()
 }
 
-/// Workloads by view. Views depend on the namespace alone.
-fn groups(input: &Input<'_>, numbered: &[Numbered], reports: &mut BTreeSet<Report>) -> Vec<Group> {
-    let sources = Sources::new(input.registry);
-    let mut members: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+/// One view for each profile that some workload has.
+pub(super) fn views(
+    input: &Input<'_>,
+    services: &Services,
+    reports: &mut BTreeSet<Report>,
+) -> Vec<ViewOf> {
+    let mut members: BTreeMap<Profile, (Client<'_>, Vec<usize>)> = BTreeMap::new();
     for (index, placed) in input.workloads.iter().enumerate() {
-        let namespace = placed.workload.key.namespace.as_str();
-        members.entry(namespace).or_default().push(index);
+        let client = client(&placed.workload);
+        let (_, indexes) =
+            members.entry(services.profile(&client)).or_insert_with(|| (client, Vec::new()));
+        indexes.push(index);
     }
+    let view = |(client, indexes)| (services.view(&client, reports), indexes);
+    members.into_values().map(view).collect()
+}
+
+/// Workloads by view.
+fn groups(input: &Input<'_>, views: Vec<ViewOf>, numbered: &[Numbered]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    for (namespace, indexes) in members {
-        let view = sources.view(namespace, reports);
+    for (view, indexes) in views {
         let position = groups.iter().position(|group| group.view == view);
         let position = position.unwrap_or_else(|| {
             groups.push(Group { view, members: Vec::new(), had: BTreeSet::new() });
@@ -124,6 +155,15 @@ fn groups(input: &Input<'_>, numbered: &[Numbered], reports: &mut BTreeSet<Repor
         }
     }
     groups
+}
+
+fn client(workload: &Workload) -> Client<'_> {
+    Client {
+        namespace: &workload.key.namespace,
+        labels: &workload.labels,
+        has_sidecar: workload.sidecar_cgroup.is_some(),
+        is_ambient: workload.is_ambient,
+    }
 }
 
 /// What depends on the configuration alone.

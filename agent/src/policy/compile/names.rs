@@ -8,7 +8,7 @@ use exeat_common::{
     limits::{NAME_SHORT_BYTES, NAMES_LONG_ENTRIES, NAMES_SHORT_ENTRIES, PREFIXES_ENTRIES},
 };
 
-use super::report_full;
+use super::{report_full, targets::Targets};
 use crate::{
     config::Config,
     policy::{
@@ -45,6 +45,7 @@ pub(super) fn admit<'a>(
     let (short, long): (BTreeSet<_>, BTreeSet<_>) = internal.partition(is_short);
     let (mut short, mut long) = (short, long);
     let mut prefixes = config.cluster_cidrs.len();
+    let mut targets = Targets::default();
     for (policy, group) in policies {
         let names = group.view.names.keys().map(HostPattern::apex);
         let (more_short, more_long): (BTreeSet<_>, BTreeSet<_>) = names.partition(is_short);
@@ -57,6 +58,10 @@ pub(super) fn admit<'a>(
             || prefixes + fresh_prefixes > PREFIXES_ENTRIES
         {
             report_full(group, "the hosts and addresses", reports);
+            continue;
+        }
+        if !targets.take(&group.view) {
+            report_full(group, "the gateways and endpoints", reports);
             continue;
         }
         short.extend(more_short);

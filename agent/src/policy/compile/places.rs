@@ -9,9 +9,8 @@ use exeat_common::{
     limits::{CGROUP_DEPTHS, WORKLOAD_ADDRESSES, WORKLOADS_ENTRIES},
 };
 
-use super::{Input, Numbered};
+use super::{Input, Numbered, targets::Fallback};
 use crate::{
-    config::Mode,
     policy::{
         directory::{Directory, Known},
         ids::Group,
@@ -21,21 +20,30 @@ use crate::{
     workloads::{PlacedWorkload, WorkloadKey},
 };
 
+/// Who has which number, and which policy.
+pub(super) struct Members<'a> {
+    /// One line a workload of the input.
+    pub(super) numbered: &'a [Numbered],
+    pub(super) policies: &'a BTreeMap<PolicyId, &'a Group>,
+    /// None for policies that the tables cannot hold.
+    pub(super) fallbacks: &'a BTreeMap<PolicyId, Fallback>,
+}
+
 /// Fills the workload tables and the depths at which the kernel looks.
 pub(super) fn write(
     input: &Input<'_>,
-    numbered: &[Numbered],
-    policies: &BTreeMap<PolicyId, &Group>,
+    members: &Members<'_>,
     image: &mut Image,
     directory: &mut Directory,
     reports: &mut BTreeSet<Report>,
 ) {
-    let policy_of: BTreeMap<&WorkloadKey, PolicyId> = policies
+    let policy_of: BTreeMap<&WorkloadKey, PolicyId> = members
+        .policies
         .iter()
         .flat_map(|(id, group)| group.members.iter().map(|key| (key, *id)))
         .collect();
     let mut depths = BTreeSet::new();
-    for (placed, number) in input.workloads.iter().zip(numbered) {
+    for (placed, number) in input.workloads.iter().zip(members.numbered) {
         let key = &placed.workload.key;
         let Some(policy) = policy_of.get(key).copied() else {
             continue;
@@ -44,13 +52,12 @@ pub(super) fn write(
             number.id,
             Known { key: key.clone(), labels: placed.workload.labels.clone(), policy },
         );
+        let fallback = members.fallbacks.get(&policy).copied().unwrap_or_default();
         let value = WorkloadValue {
             id: number.id,
             policy,
-            mode: match input.config.mode {
-                Mode::RegistryOnly => mode::REGISTRY_ONLY,
-                Mode::AllowAny => mode::ALLOW_ANY,
-            },
+            mode: fallback.mode,
+            default_target: fallback.target,
             flags: if placed.workload.is_exempt { workload_flag::EXEMPT } else { 0 },
             ..place(placed, reports)
         };
@@ -86,7 +93,8 @@ fn place(placed: &PlacedWorkload, reports: &mut BTreeSet<Report>) -> WorkloadVal
         mode: mode::REGISTRY_ONLY,
         flags: 0,
         address_count,
-        reserved: [0; 5],
+        reserved: 0,
+        default_target: 0,
         sidecar_cgroup: placed.sidecar_cgroup_id.unwrap_or(0),
         addresses,
     }

@@ -6,13 +6,13 @@ use exeat_common::{
     abi::{RuleKey, RuleValue, action},
     id::{PolicyId, SubjectId},
     limits::RULES_ENTRIES,
-    reason::Reason,
 };
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{
     names::{Admitted, Numbers},
     report_full,
+    targets::{self, Fallback},
 };
 use crate::{
     policy::{
@@ -20,13 +20,9 @@ use crate::{
         directory::{Directory, Grant},
         ids::{Group, Ids},
         image::{Image, Prefix},
-        view::{Action, Denial, Granted, Ports},
+        view::{Action, Denial, Granted, Ports, View},
     },
-    registry::{
-        cidr,
-        host::HostPattern,
-        report::{Code, Report},
-    },
+    registry::{cidr, host::HostPattern, report::Report},
 };
 
 /// A view after its patterns and prefixes were closed over each other.
@@ -37,10 +33,11 @@ pub(super) struct Closed<'a> {
 }
 
 impl Closed<'_> {
-    /// Rules it needs: one a port, and the mark of each subject.
+    /// Rules it needs: one a port, and the mark of each subject but the one that stands for every
+    /// address.
     fn rules(&self) -> usize {
         let ports = self.names.values().chain(self.prefixes.values());
-        ports.map(|ports| ports.len() + 1).sum()
+        ports.map(|ports| ports.len() + 1).sum::<usize>() + self.group.view.anywhere.len()
     }
 }
 
@@ -84,14 +81,16 @@ pub(super) fn close<'a>(
     closed
 }
 
-/// Fills the rule and prefix tables, and says what the subjects are.
+/// Fills the rule, prefix and target tables, says what the subjects are, and returns what becomes
+/// of flows that no rule covers.
 pub(super) fn write(
     closed: &BTreeMap<PolicyId, Closed<'_>>,
     numbers: &Numbers,
     ids: &mut Ids,
     image: &mut Image,
     directory: &mut Directory,
-) {
+) -> BTreeMap<PolicyId, Fallback> {
+    let mut fallbacks = BTreeMap::new();
     for (pattern, subject) in numbers.current.iter().chain(&numbers.retired) {
         directory.subjects.insert(*subject, pattern.to_string());
     }
@@ -99,12 +98,12 @@ pub(super) fn write(
         for (pattern, ports) in &view.names {
             let number = numbers.current.get(pattern);
             if let Some(subject) = number.or_else(|| numbers.retired.get(pattern)) {
-                write_ports(*policy, *subject, ports, image, directory);
+                write_ports(*policy, *subject, ports, ids, image, directory);
             }
         }
         for (net, ports) in &view.prefixes {
             let subject = ids.prefix(*net);
-            write_ports(*policy, subject, ports, image, directory);
+            write_ports(*policy, subject, ports, ids, image, directory);
             directory.subjects.insert(subject, text(*net));
             // A retired prefix keeps its rules for the flows it carried, but is not found any more.
             if view.group.view.prefixes.contains_key(net) {
@@ -112,20 +111,28 @@ pub(super) fn write(
             }
         }
         keep_ipv4_out(*policy, view, ids, image);
+        let View { anywhere, unmatched, .. } = &view.group.view;
+        if !anywhere.is_empty() {
+            write_ports(*policy, SubjectId::ANYWHERE, anywhere, ids, image, directory);
+            directory.subjects.insert(SubjectId::ANYWHERE, "any address".to_owned());
+        }
+        fallbacks.insert(*policy, Fallback::of(unmatched, ids, image));
     }
+    fallbacks
 }
 
 fn write_ports(
     policy: PolicyId,
     subject: SubjectId,
     ports: &Ports,
+    ids: &mut Ids,
     image: &mut Image,
     directory: &mut Directory,
 ) {
     let mut grants = Vec::with_capacity(ports.len());
     let mut mark: Option<RuleValue> = None;
     for (&(port, protocol), granted) in ports {
-        let value = rule(granted);
+        let value = rule(granted, ids, image);
         let key = RuleKey::new(policy, subject, port, protocol);
         image.rules.insert(key, value);
         // The subject is open if any of its ports is.
@@ -134,33 +141,25 @@ fn write_ports(
             port,
             protocol,
             entry: std::sync::Arc::clone(&granted.entry),
-            denied: denial_code(granted),
+            action: granted.action.clone(),
         });
     }
     if let Some(mark) = mark {
-        image.rules.insert(RuleKey::grant(policy, subject), mark);
+        // Echo and names have no port: being open to every address on some grants them nothing.
+        if subject != SubjectId::ANYWHERE {
+            image.rules.insert(RuleKey::grant(policy, subject), mark);
+        }
         directory.grants.insert((policy, subject), grants);
     }
 }
 
-fn rule(granted: &Granted) -> RuleValue {
+fn rule(granted: &Granted, ids: &mut Ids, image: &mut Image) -> RuleValue {
+    let rule = |action, reason, target| RuleValue { action, reason, reserved: [0; 2], target };
     match &granted.action {
         Action::Allow => RuleValue::ALLOW,
-        Action::Deny(Denial { reason, .. }) => denial(*reason),
-        Action::To(_) => denial(Reason::NoRedirect),
+        Action::Deny(Denial { reason, .. }) => rule(action::DENY, *reason as u8, 0),
+        Action::To(target) => rule(action::REDIRECT, 0, targets::number(target, ids, image)),
     }
-}
-
-fn denial_code(granted: &Granted) -> Option<Code> {
-    match &granted.action {
-        Action::Allow => None,
-        Action::Deny(Denial { code, .. }) => Some(*code),
-        Action::To(_) => Some(Code::Redirect),
-    }
-}
-
-fn denial(reason: Reason) -> RuleValue {
-    RuleValue { action: action::DENY, reason: reason as u8, reserved: [0; 2], target: 0 }
 }
 
 fn prefix(policy: PolicyId, net: IpNet) -> Prefix {

@@ -1,7 +1,8 @@
 //! The way from the installed tables to the desired ones, safe at every step.
 //!
 //! What judges a flow forms an order: resolvers and addresses inside the cluster, then the longest
-//! prefix, then names by their rank, then the mode of the workload. Whatever stands higher hides
+//! prefix, then names by their rank, then what is open to every address, then the mode of the
+//! workload. Whatever stands higher hides
 //! what stands lower. So the way goes down once and writes what is desired, the highest first;
 //! then it goes up and removes what is not, the lowest first. At every moment, what decides a flow
 //! either is desired and has everything desired above it in place, or is installed and has
@@ -16,9 +17,13 @@
 //! Workloads that change their policy do so at once: the new one is complete before, the old one
 //! is taken apart after. The compiler moves them only to policies that are new or stay as they are.
 //!
+//! Targets never change their content. New ones are written before all else and old ones removed
+//! after it, so that whatever names a target finds it.
+//!
 //! If the rules of both do not fit the table together, what is no longer allowed goes first. Then
 //! nothing is allowed that neither allows, but some of what both allow may be denied on the way.
 
+mod anywhere;
 mod names;
 mod prefixes;
 mod way;
@@ -51,6 +56,7 @@ fn diff_within(installed: &Image, desired: &Image, rules: usize) -> Vec<MapOp> {
     let fits = desired.rules.len() + extra.count() <= rules;
     let mut way = Way::new(installed, desired);
 
+    add_targets(&mut way);
     workloads::remove_gone(&mut way);
     if !fits {
         drop_allowances(&mut way);
@@ -65,7 +71,9 @@ fn diff_within(installed: &Image, desired: &Image, rules: usize) -> Vec<MapOp> {
     prefixes::write(&mut way, &changed, fits);
     let rules = names::RuleChanges::new(&way, &changed);
     rules.write(&mut way);
+    anywhere::write(&mut way, &changed);
     workloads::change_modes(&mut way);
+    anywhere::remove(&mut way, &changed);
     rules.remove(&mut way);
     names::settle(&mut way);
     prefixes::remove(&mut way, &changed);
@@ -73,7 +81,26 @@ fn diff_within(installed: &Image, desired: &Image, rules: usize) -> Vec<MapOp> {
     way.sweep();
     close_top(&mut way);
     workloads::place(&mut way);
+    remove_targets(&mut way);
     way.finish()
+}
+
+/// Adds the targets that are new, before anything names them.
+fn add_targets(way: &mut Way<'_>) {
+    for (number, target) in &way.to.targets {
+        if way.from.targets.get(number) != Some(target) {
+            way.push(MapOp::SetTarget(*number, target.clone()));
+        }
+    }
+}
+
+/// Removes the targets that nothing names any more.
+fn remove_targets(way: &mut Way<'_>) {
+    for number in way.from.targets.keys() {
+        if !way.to.targets.contains_key(number) {
+            way.push(MapOp::RemoveTarget(*number));
+        }
+    }
 }
 
 /// Which policies workloads have.

@@ -62,7 +62,7 @@ pub(super) fn remove(way: &mut Way<'_>, policies: &BTreeSet<PolicyId>) {
 fn strip(way: &mut Way<'_>, policy: PolicyId, subject: SubjectId, kept: &Rules) {
     let now = way.now.rules.range(rules_at(policy, subject));
     let extra: Vec<RuleKey> =
-        now.map(|(key, _)| *key).filter(|key| !kept.contains_key(&anywhere(key))).collect();
+        now.map(|(key, _)| *key).filter(|key| !kept.contains_key(&bare(key))).collect();
     for key in extra {
         way.remove_rule(key);
     }
@@ -107,11 +107,11 @@ impl<'a> Level<'a> {
             return Rules::new();
         };
         let rules = self.image.rules.range(rules_at(self.policy, *subject));
-        rules.map(|(key, rule)| (anywhere(key), *rule)).collect()
+        rules.map(|(key, rule)| (bare(key), *rule)).collect()
     }
 }
 
 /// A key as it stands for every policy and subject.
-fn anywhere(key: &RuleKey) -> RuleKey {
+fn bare(key: &RuleKey) -> RuleKey {
     RuleKey { policy: PolicyId::default(), subject: SubjectId::NONE, ..*key }
 }

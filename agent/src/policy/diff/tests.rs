@@ -1,72 +1,41 @@
 //! Properties of the way between two images, over a small world where things collide.
 
-use std::collections::BTreeMap;
-
 use exeat_common::{
-    abi::{RuleKey, RuleValue, action},
+    abi::{action, mode},
     decide::Decision,
-    id::{PolicyId, SubjectId},
+    id::SubjectId,
     reason::Verdict,
 };
 use proptest::{collection::vec, prelude::*};
 
 use super::{diff, diff_within};
 use crate::policy::{
-    answers::Answers,
-    compile::{Compiled, Input, compile},
     ids::Ids,
     image::{Image, MapOp},
-    testing::{Attempt, World, attempt, judge, match_name, resolves, world},
+    testing::{
+        Attempt, Twist, World, attempt, compile_world, judge, match_name, resolves, twist, world,
+    },
 };
 
-/// The tables of a world. Entries whose number is in `redirected` redirect what they allow by
-/// name, which the compiler does not make yet.
-fn image(world: &World, ids: &mut Ids, redirected: u16) -> Image {
-    let input = Input {
-        registry: &world.registry,
-        config: &world.config,
-        workloads: &world.workloads,
-        answers: &Answers::default(),
-    };
-    let Compiled { mut image, directory, .. } = compile(&input, ids);
-    let mut marks: BTreeMap<(PolicyId, SubjectId), RuleValue> = BTreeMap::new();
-    for (key, value) in &mut image.rules {
-        let grant = directory.grant(key.policy, key.subject, key.port, key.protocol);
-        let Some(grant) = grant.filter(|_| !key.subject.is_prefix()) else {
-            continue;
-        };
-        let number: u32 = grant.entry.name[1..].parse().expect("a number");
-        if value.action == action::ALLOW && redirected >> number & 1 == 1 {
-            value.action = action::REDIRECT;
-            value.target = number + 1;
-        }
-        let mark = marks.entry((key.policy, key.subject)).or_insert(*value);
-        if mark.action != action::ALLOW {
-            *mark = *value;
-        }
-    }
-    for ((policy, subject), mark) in marks {
-        image.rules.insert(RuleKey::grant(policy, subject), mark);
-    }
-    image
+fn image(world: &World, twist: &Twist, ids: &mut Ids) -> Image {
+    compile_world(world, twist, ids).image
 }
 
 /// Images of two worlds, compiled one after the other, with a third before them so that subjects
 /// have retired, and sometimes a restart between them.
 fn images(
     before: &World,
-    from: &World,
-    to: &World,
+    from: &(World, Twist),
+    to: &(World, Twist),
     restart: bool,
-    redirected: (u16, u16),
 ) -> (Image, Image) {
     let mut ids = Ids::default();
-    image(before, &mut ids, 0);
-    let from = image(from, &mut ids, redirected.0);
+    image(before, &Twist::default(), &mut ids);
+    let from = image(&from.0, &from.1, &mut ids);
     if restart {
         ids = Ids::seeded(&from);
     }
-    let to = image(to, &mut ids, redirected.1);
+    let to = image(&to.0, &to.1, &mut ids);
     (from, to)
 }
 
@@ -91,6 +60,7 @@ fn walk(
         if let Some(operation) = step.checked_sub(1).and_then(|it| operations.get(it)) {
             now.apply(std::slice::from_ref(operation));
         }
+        prop_assert!(names_no_missing_target(&now), "after step {step}\n{operations:#?}");
         for attempt in attempts {
             for name in &attempt.names {
                 let [a, b, got] = [from, to, &now].map(|it| resolves(it, attempt.cgroup, name));
@@ -124,6 +94,14 @@ fn walk(
     Ok(())
 }
 
+fn names_no_missing_target(image: &Image) -> bool {
+    let rules = image.rules.values().filter(|rule| rule.action == action::REDIRECT);
+    let workloads = image.by_cgroup.values().filter(|workload| workload.mode == mode::GATEWAY);
+    let rules = rules.map(|rule| rule.target);
+    let mut named = rules.chain(workloads.map(|workload| workload.default_target));
+    named.all(|number| image.targets.contains_key(&number))
+}
+
 fn same(a: Decision, b: Decision) -> bool {
     a.verdict == b.verdict && a.target == b.target
 }
@@ -136,13 +114,12 @@ proptest! {
     #[test]
     fn every_step_judges_as_one_of_the_ends(
         before in world(),
-        from in world(),
-        to in world(),
+        from in (world(), twist()),
+        to in (world(), twist()),
         restart in any::<bool>(),
-        redirected in prop_oneof![Just((0, 0)), any::<(u16, u16)>()],
         attempts in vec(attempt(), 12),
     ) {
-        let (from, to) = images(&before, &from, &to, restart, redirected);
+        let (from, to) = images(&before, &from, &to, restart);
         let operations = diff(&from, &to);
         walk((&from, &to), &operations, &attempts, false, |ends, got| ends.iter().any(|end| same(*end, got)))?;
     }
@@ -151,11 +128,11 @@ proptest! {
     #[test]
     fn a_crowded_table_is_never_more_open(
         before in world(),
-        from in world(),
-        to in world(),
+        from in (world(), twist()),
+        to in (world(), twist()),
         attempts in vec(attempt(), 12),
     ) {
-        let (from, to) = images(&before, &from, &to, false, (0, 0));
+        let (from, to) = images(&before, &from, &to, false);
         let operations = diff_within(&from, &to, 0);
         walk((&from, &to), &operations, &attempts, true, |ends, got| {
             got.verdict == Verdict::Deny || ends.iter().any(|end| end.verdict != Verdict::Deny)
@@ -163,18 +140,19 @@ proptest! {
     }
 
     #[test]
-    fn nothing_to_do_is_nothing_done(only in world()) {
+    fn nothing_to_do_is_nothing_done(only in world(), twist in twist()) {
         let mut ids = Ids::default();
-        let image_of = image(&only, &mut ids, 0);
+        let image_of = image(&only, &twist, &mut ids);
         prop_assert_eq!(diff(&image_of, &image_of), []);
-        prop_assert_eq!(diff(&image_of, &image(&only, &mut ids, 0)), []);
+        prop_assert_eq!(diff(&image_of, &image(&only, &twist, &mut ids)), []);
         // Nor after a restart.
-        prop_assert_eq!(diff(&image_of, &image(&only, &mut Ids::seeded(&image_of), 0)), []);
+        let again = image(&only, &twist, &mut Ids::seeded(&image_of));
+        prop_assert_eq!(diff(&image_of, &again), []);
     }
 
     #[test]
-    fn from_nothing_and_to_nothing(only in world()) {
-        let compiled = image(&only, &mut Ids::default(), 0);
+    fn from_nothing_and_to_nothing(only in world(), twist in twist()) {
+        let compiled = image(&only, &twist, &mut Ids::default());
         let mut now = Image::default();
         now.apply(&diff(&Image::default(), &compiled));
         prop_assert_eq!(&now, &compiled);

@@ -12,27 +12,26 @@ use super::{compiled, one_each};
 use crate::{
     config::Config,
     policy::{
+        answers::Answers,
         ids::Ids,
+        services::Services,
         testing::{
-            Attempt, NAMES, NAMESPACES, PORTS, World, attempt, entries, host, judge, match_name,
-            registry, world,
+            Attempt, NAMES, NAMESPACES, PORTS, Twist, World, attempt, compile_world, entries, host,
+            judge, match_name, registry, twist, world,
         },
-        view::{Action, Sources},
+        view::{Action, Client, Unmatched, View},
     },
+    workloads::Workload,
 };
 
 /// The verdict by the words of the registry: no numbers, no tables, no closing.
-fn model(world: &World, attempt: &Attempt) -> Option<bool> {
+fn model(world: &World, twist: &Twist, attempt: &Attempt) -> Option<Verdict> {
     let placed = world.workloads.iter().find(|it| it.cgroup_id == Some(attempt.cgroup))?;
-    let namespace = &placed.workload.key.namespace;
-    let view = Sources::new(&world.registry).view(namespace, &mut BTreeSet::new());
+    let view = view_of(world, twist, &placed.workload);
     let mut nets: Vec<_> =
         view.prefixes.iter().filter(|(net, _)| net.contains(&attempt.address)).collect();
     nets.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
     let by_address = nets.iter().find_map(|(_, ports)| ports.get(&attempt.port));
-    if let Some(granted) = by_address {
-        return Some(granted.action == Action::Allow);
-    }
     let names: Vec<_> = attempt.names.iter().map(|name| host(name)).collect();
     let mut patterns: Vec<_> = view
         .names
@@ -42,19 +41,39 @@ fn model(world: &World, attempt: &Attempt) -> Option<bool> {
     patterns
         .sort_by_key(|(pattern, _)| std::cmp::Reverse((!pattern.is_wildcard(), pattern.labels())));
     let by_name = patterns.iter().find_map(|(_, ports)| ports.get(&attempt.port));
-    Some(by_name.is_some_and(|granted| granted.action == Action::Allow))
+    let granted = by_address.or(by_name).or(view.anywhere.get(&attempt.port));
+    Some(match (granted.map(|granted| &granted.action), &view.unmatched) {
+        (Some(Action::Allow), _) | (None, Unmatched::Allow) => Verdict::Allow,
+        (Some(Action::Deny(_)), _) | (None, Unmatched::Deny) => Verdict::Deny,
+        (Some(Action::To(_)), _) | (None, Unmatched::To(_)) => Verdict::Redirect,
+    })
+}
+
+fn view_of(world: &World, twist: &Twist, workload: &Workload) -> View {
+    let (namespace, answers) = (&workload.key.namespace, Answers::default());
+    let reports = &mut BTreeSet::new();
+    let services = Services::link(&world.registry, &world.config, &answers, reports);
+    let client =
+        Client { namespace, labels: &workload.labels, has_sidecar: false, is_ambient: false };
+    let mut view = services.view(&client, reports);
+    twist.apply(namespace, &mut view);
+    view
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn tables_say_what_the_registry_says(mut world in world(), attempts in proptest::collection::vec(attempt(), 40)) {
+    fn tables_say_what_the_registry_says(
+        mut world in world(),
+        twist in twist(),
+        attempts in proptest::collection::vec(attempt(), 40),
+    ) {
         world.config = Config::offline();
         for workload in &mut world.workloads {
             workload.workload.is_exempt = false;
         }
-        let image = compiled(&world.registry, &world.workloads, &mut Ids::default()).image;
+        let image = compile_world(&world, &twist, &mut Ids::default()).image;
         for mut attempt in attempts {
             // Echo has no port of its own, and of several names the tables know one pattern each.
             attempt.names.truncate(1);
@@ -62,8 +81,8 @@ proptest! {
                 continue;
             }
             let told: Vec<SubjectId> = attempt.names.iter().map(|name| match_name(&image, name)).collect();
-            let got = judge(&image, &attempt, &told).verdict == Verdict::Allow;
-            prop_assert_eq!(got, model(&world, &attempt).unwrap_or(false), "{:?}", attempt);
+            let got = judge(&image, &attempt, &told).verdict;
+            prop_assert_eq!(got, model(&world, &twist, &attempt).unwrap_or_default(), "{:?}", attempt);
         }
     }
 

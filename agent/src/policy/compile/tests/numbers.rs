@@ -1,8 +1,9 @@
 //! Numbers that stay, tables that fill, settings.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use exeat_common::{
+    abi::{action, mode},
     id::{PolicyId, SubjectId},
     reason::Verdict,
 };
@@ -12,12 +13,15 @@ use crate::{
     config::{Config, Scope},
     policy::{
         answers::Answers,
-        compile::{Input, compile},
+        compile::{Compiled, Input, compile, compile_views},
         diff::diff,
         ids::Ids,
+        services::Services,
+        target::{Backend, Target, TargetKind},
         testing::{Attempt, judge, match_name, placed},
+        view::{Action, Granted, Unmatched, View},
     },
-    registry::Registry,
+    registry::{Registry, report::ObjectRef},
     workloads::PlacedWorkload,
 };
 
@@ -231,4 +235,93 @@ fn what_does_not_fit_is_denied_and_reported() {
         Attempt { cgroup: 1, address: [192, 0, 2, 1].into(), port: (443, 6), names: Vec::new() };
     let told = match_name(&compiled.image, "x.example.com");
     assert_eq!(judge(&compiled.image, &attempt, &[told]).verdict, Verdict::Deny);
+}
+
+fn target(port: u16, backends: u16) -> Arc<Target> {
+    let backend = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        Backend { address: Some([10, 0, high, low].into()), port, weight: 1 }
+    };
+    Arc::new(Target { kind: TargetKind::Endpoints, backends: (0..backends).map(backend).collect() })
+}
+
+/// One view, which sends ports of any address to targets.
+fn redirecting(targets: &[(u16, Arc<Target>)], default: Option<Arc<Target>>) -> View {
+    let entry = Arc::new(ObjectRef {
+        kind: "ServiceEntry".to_owned(),
+        namespace: "a".to_owned(),
+        name: "x".to_owned(),
+    });
+    let granted = |target: &Arc<Target>| Granted {
+        entry: Arc::clone(&entry),
+        action: Action::To(Arc::clone(target)),
+    };
+    View {
+        anywhere: targets.iter().map(|(port, target)| ((*port, 6), granted(target))).collect(),
+        unmatched: default.map_or(Unmatched::Deny, Unmatched::To),
+        ..View::default()
+    }
+}
+
+fn compiled_views(views: &[View], ids: &mut Ids) -> Compiled {
+    let workloads = one_each(&["a", "b", "c"][..views.len()]);
+    let input = Input {
+        registry: &Registry::default(),
+        config: &Config::offline(),
+        workloads: &workloads,
+        answers: &Answers::default(),
+    };
+    let views = views.iter().cloned().zip((0..).map(|index| vec![index])).collect();
+    compile_views(&input, &Services::default(), views, ids, BTreeSet::new())
+}
+
+#[test]
+fn equal_targets_share_a_number_and_no_number_changes_hands() {
+    let mut ids = Ids::default();
+    let views = [
+        redirecting(&[(80, target(1, 1)), (81, target(1, 1)), (82, target(2, 1))], None),
+        redirecting(&[(80, target(2, 1))], Some(target(3, 1))),
+    ];
+    let first = compiled_views(&views, &mut ids).image;
+    let numbers: Vec<u32> = first.rules.values().map(|rule| rule.target).collect();
+    assert_eq!(numbers, [1, 1, 2, 2]);
+    assert!(first.rules.values().all(|rule| rule.action == action::REDIRECT));
+    let [a, b] = [1, 2].map(|cgroup| first.by_cgroup[&cgroup]);
+    assert_eq!((a.mode, a.default_target), (mode::REGISTRY_ONLY, 0));
+    assert_eq!((b.mode, b.default_target), (mode::GATEWAY, 3));
+    assert_eq!(first.targets[&3], *target(3, 1));
+
+    // One that is gone and comes back is new; one that stayed is not, even for a new agent.
+    let second = compiled_views(&[redirecting(&[(80, target(2, 1))], None)], &mut ids).image;
+    assert_eq!(second.targets.keys().copied().collect::<Vec<_>>(), [2]);
+    let mut later = Ids::seeded(&second);
+    for ids in [&mut ids, &mut later] {
+        let third = compiled_views(&views, ids).image;
+        assert_eq!(third.targets[&2], *target(2, 1));
+        assert!(!third.targets.contains_key(&1));
+        assert_eq!(third.targets.len(), 3);
+    }
+}
+
+#[test]
+fn a_view_with_too_many_backends_is_left_out() {
+    let modest = redirecting(&[(80, target(1, 1))], None);
+    let vast: Vec<(u16, Arc<Target>)> = (1..=2).map(|port| (port, target(port, 40_000))).collect();
+    let compiled =
+        compiled_views(&[redirecting(&vast, Some(target(9, 1))), modest], &mut Ids::default());
+    assert_eq!(compiled.image.targets.values().collect::<Vec<_>>(), [&*target(1, 1)]);
+    let left_out = compiled.image.by_cgroup[&1];
+    assert_eq!((left_out.mode, left_out.default_target), (mode::REGISTRY_ONLY, 0));
+    let reports: Vec<(&str, &str)> =
+        compiled.reports.iter().map(|it| (it.code.as_str(), it.object.name.as_str())).collect();
+    assert_eq!(reports, [("U-TABLE-FULL", "a")]);
+}
+
+#[test]
+fn the_directory_knows_what_is_open_anywhere() {
+    let compiled = compiled_views(&[redirecting(&[(80, target(1, 1))], None)], &mut Ids::default());
+    let policy = compiled.image.by_cgroup[&1].policy;
+    let grant = compiled.directory.grant(policy, SubjectId::ANYWHERE, 80, 6).expect("a grant");
+    assert_eq!(grant.action, Action::To(target(1, 1)));
+    assert_eq!(compiled.directory.subject(SubjectId::ANYWHERE), Some("any address"));
 }

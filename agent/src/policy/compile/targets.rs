@@ -1,0 +1,81 @@
+//! Targets of views: how much room they take, and their numbers.
+
+use std::collections::BTreeSet;
+
+use exeat_common::{
+    abi::mode,
+    limits::{BACKENDS_ENTRIES, TARGETS_ENTRIES},
+};
+
+use crate::policy::{
+    ids::Ids,
+    image::Image,
+    target::Target,
+    view::{Action, Unmatched, View},
+};
+
+/// The targets of all views taken in so far, each once.
+#[derive(Default)]
+pub(super) struct Targets<'a> {
+    targets: BTreeSet<&'a Target>,
+    backends: usize,
+}
+
+impl<'a> Targets<'a> {
+    /// Takes in those of `view`; says whether there was room. One half of the tables is left for
+    /// the targets of before, which stay until nothing names them.
+    pub(super) fn take(&mut self, view: &'a View) -> bool {
+        let fresh: BTreeSet<&Target> =
+            of(view).into_iter().filter(|target| !self.targets.contains(target)).collect();
+        let backends: usize = fresh.iter().map(|target| target.backends.len()).sum();
+        let fits = self.targets.len() + fresh.len() <= TARGETS_ENTRIES / 2
+            && self.backends + backends <= BACKENDS_ENTRIES / 2;
+        if fits {
+            self.targets.extend(fresh);
+            self.backends += backends;
+        }
+        fits
+    }
+}
+
+fn of(view: &View) -> BTreeSet<&Target> {
+    let ports = view.names.values().chain(view.prefixes.values()).chain([&view.anywhere]);
+    let mut targets: BTreeSet<&Target> = ports
+        .flat_map(|ports| ports.values())
+        .filter_map(|granted| match &granted.action {
+            Action::To(target) => Some(&**target),
+            Action::Allow | Action::Deny(_) => None,
+        })
+        .collect();
+    if let Unmatched::To(target) = &view.unmatched {
+        targets.insert(target);
+    }
+    targets
+}
+
+/// The number of a target, which is in the table from then on.
+pub(super) fn number(target: &Target, ids: &mut Ids, image: &mut Image) -> u32 {
+    let number = ids.target(target);
+    image.targets.entry(number).or_insert_with(|| target.clone());
+    number
+}
+
+/// What a workload does with flows that no rule covers.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Fallback {
+    /// [`mode`] byte.
+    pub(super) mode: u8,
+    pub(super) target: u32,
+}
+
+impl Fallback {
+    pub(super) fn of(unmatched: &Unmatched, ids: &mut Ids, image: &mut Image) -> Self {
+        match unmatched {
+            Unmatched::Deny => Self { mode: mode::REGISTRY_ONLY, target: 0 },
+            Unmatched::Allow => Self { mode: mode::ALLOW_ANY, target: 0 },
+            Unmatched::To(target) => {
+                Self { mode: mode::GATEWAY, target: number(target, ids, image) }
+            }
+        }
+    }
+}

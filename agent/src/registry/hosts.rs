@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use std::collections::BTreeSet;
+
 use super::{
     findings::Findings,
     host::{HostPattern, InvalidHost},
@@ -12,6 +14,7 @@ use super::{
 /// stands without them.
 pub(super) fn check(list: &[String], path: &str, found: &mut Findings<'_>) -> Vec<HostPattern> {
     let mut hosts = Vec::new();
+    let mut seen = BTreeSet::new();
     let mut seen = BTreeSet::new();
     for (index, text) in list.iter().enumerate() {
         let path = format!("{path}[{index}]");

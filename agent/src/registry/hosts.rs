@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use std::collections::BTreeSet;
-
 use super::{
     findings::Findings,
     host::{HostPattern, InvalidHost},
@@ -14,7 +12,6 @@ use super::{
 /// stands without them.
 pub(super) fn check(list: &[String], path: &str, found: &mut Findings<'_>) -> Vec<HostPattern> {
     let mut hosts = Vec::new();
-    let mut seen = BTreeSet::new();
     let mut seen = BTreeSet::new();
     for (index, text) in list.iter().enumerate() {
         let path = format!("{path}[{index}]");

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Linking,
-    declaration::{Audience, Declaration, Home, Likeness, Port},
+    declaration::{Audience, Carrier, Declaration, Home, Likeness, Port},
 };
 use crate::{
     policy::target::Backend,
@@ -36,7 +36,7 @@ pub(super) fn declare(
     linking: &Linking<'_>,
     reports: &mut BTreeSet<Report>,
 ) -> Vec<Declaration> {
-    let home = linking.workspace_of(service.header.namespace());
+    let home = linking.workspaces.of(service.header.namespace()).map(|it| &**it);
     let endpoints = endpoints(service, home, linking);
     let mut is_whole = true;
     for (index, port) in service.ports.iter().enumerate() {
@@ -110,7 +110,7 @@ impl Form<'_> {
                 None => Home::Mesh,
             },
             audience: self.linking.shared_with(header, self.home),
-            is_routed_in_gloo: self.linking.has_route_table(&hosts),
+            carrier: self.linking.carrier(&hosts),
             hosts,
             by_name,
             addresses: self.service.addresses.clone(),
@@ -119,7 +119,6 @@ impl Form<'_> {
             resolution,
             has_endpoints: !self.endpoints.is_empty(),
             likeness: Likeness::default(),
-            waypoint: false,
             service: None,
             alias_of: None,
         }
@@ -165,7 +164,8 @@ fn endpoints<'a>(
     all.map(|endpoint| &**endpoint)
         .filter(|it| !service.selector.is_empty() && selects(&service.selector, &it.header.labels))
         .filter(|it| linking.namespaces.counts(it.header.namespace()))
-        .filter(|it| home.is_none_or(|home| home.holds(it.header.namespace())))
+        .filter(|it| linking.workspaces.reads_config(it.header.namespace()))
+        .filter(|it| home.is_none_or(|home| linking.workspaces.is_in(home, it.header.namespace())))
         .collect()
 }
 
@@ -200,14 +200,9 @@ fn stand_in(service: &ExternalService) -> HostPattern {
 }
 
 impl<'a> Linking<'a> {
-    /// The workspace that holds `namespace`; the oldest, if several claim it.
-    pub(super) fn workspace_of(&self, namespace: &str) -> Option<&'a Workspace> {
-        self.registry.workspaces().iter().map(|it| &**it).find(|it| it.holds(namespace))
-    }
-
     /// Who sees an external service.
     fn shared_with(&self, service: &Header, home: Option<&Workspace>) -> Audience {
-        let workspaces = self.registry.workspaces();
+        let workspaces = self.workspaces.list();
         if workspaces.is_empty() {
             return Audience::Exported { to: ExportTo::All, cap: Cap::Public };
         }
@@ -232,7 +227,7 @@ impl<'a> Linking<'a> {
     ) -> impl Iterator<Item = &'a Exchange> + 'b {
         let settings = self.registry.workspace_settings().iter();
         settings
-            .filter(|it| workspace.holds(it.header.namespace()))
+            .filter(|it| self.workspaces.is_in(workspace, it.header.namespace()))
             .flat_map(move |it| side(&(it.exports.as_slice(), it.imports.as_slice())))
     }
 
@@ -255,12 +250,13 @@ impl<'a> Linking<'a> {
         }
     }
 
-    fn has_route_table(&self, hosts: &[HostPattern]) -> bool {
-        self.registry.route_tables().iter().any(|table| {
+    fn carrier(&self, hosts: &[HostPattern]) -> Carrier {
+        let is_routed = self.registry.route_tables().iter().any(|table| {
             let meets = |host: &HostPattern| {
                 table.hosts.iter().any(|it| it.covers(host) || host.covers(it))
             };
             table.all_hosts || hosts.iter().any(meets)
-        })
+        });
+        if is_routed { Carrier::RouteTable } else { Carrier::Nobody }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::declaration::Carrier;
 use crate::registry::{
     Registry,
     istio::mesh::{Cap, Mesh},
@@ -51,10 +52,11 @@ impl<'a> Namespaces<'a> {
     }
 
     /// Whether a waypoint carries the flows of an object; `own` is what its own label says.
-    pub(super) fn has_waypoint(&self, own: Option<bool>, namespace: &str) -> bool {
-        own.unwrap_or_else(|| {
+    pub(super) fn carrier(&self, own: Option<bool>, namespace: &str) -> Carrier {
+        let has_waypoint = own.unwrap_or_else(|| {
             let name = self.labels(namespace).get(USE_WAYPOINT);
             name.is_some_and(|name| !name.is_empty() && name != "none")
-        })
+        });
+        if has_waypoint { Carrier::Waypoint } else { Carrier::Nobody }
     }
 }

@@ -80,15 +80,7 @@ impl<'a> Sight<'a> {
             return Routing::Direct;
         };
         let routed = self.routed(dial.port.number, dial.dialled);
-        self.ruled(found, routes::judge(found, rules(found), routed))
-    }
-
-    fn ruled(&self, routes: &'a Arc<VirtualService>, ruled: Ruled<'a>) -> Routing<'a> {
-        match ruled {
-            Ruled::Nothing => Routing::Direct,
-            Ruled::Proxy(field) => Routing::Inside { routes: &routes.header.object, field },
-            Ruled::To(destination) => Routing::To { routes, destination },
-        }
+        ruled(found, routes::judge(found, rules(found), routed))
     }
 
     fn routed(&self, port: u16, dialled: Dialled<'_>) -> Routed<'a> {
@@ -141,7 +133,7 @@ impl<'a> Sight<'a> {
             Some((_, object, _, asked)) if flow.leaves_open(&asked.subnets) => {
                 Routing::Inside { routes: &object.header.object, field: "destinationSubnets" }
             }
-            Some((_, object, rule, _)) => self.ruled(object, routes::lead(rule)),
+            Some((_, object, rule, _)) => ruled(object, routes::lead(rule)),
             // Only the flow itself says which name it is for.
             None if !matches!(dial.dialled, Dialled::Name(_)) => {
                 Routing::Inside { routes: &first.header.object, field: "sniHosts" }
@@ -344,6 +336,14 @@ impl<'a> Sight<'a> {
             Action::To(target) => Some(target),
             Action::Allow | Action::Deny(_) => None,
         }
+    }
+}
+
+fn ruled<'a>(routes: &'a Arc<VirtualService>, ruled: Ruled<'a>) -> Routing<'a> {
+    match ruled {
+        Ruled::Nothing => Routing::Direct,
+        Ruled::Proxy(field) => Routing::Inside { routes: &routes.header.object, field },
+        Ruled::To(destination) => Routing::To { routes, destination },
     }
 }
 

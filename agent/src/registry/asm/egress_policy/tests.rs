@@ -93,7 +93,7 @@ fn what_is_missing() {
         ],
     );
     check(
-        &rules(TO).to_string(),
+        &rules(TO),
         &[
             "E-ASM-SPEC spec.egressRules[0].from",
             "E-ASM-SPEC spec.egressRules[0].to",

@@ -24,6 +24,10 @@ impl Ends {
     }
 
     /// A datagram.
+    ///
+    /// # Panics
+    ///
+    /// If the payload does not fit one packet, or the ends are not of one IP version.
     pub fn udp(&self, payload: &[u8]) -> Vec<u8> {
         let length = u16::try_from(8 + payload.len()).expect("a datagram fits its length");
         let mut segment = self.ports();
@@ -40,6 +44,10 @@ impl Ends {
     }
 
     /// The segment that opens a connection (RFC 9293 §3.1).
+    ///
+    /// # Panics
+    ///
+    /// If the ends are not of one IP version.
     pub fn syn(&self) -> Vec<u8> {
         const FIVE_WORDS: u8 = 5 << 4;
         const SYN: u8 = 0x02;

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
 };
 
@@ -49,7 +49,7 @@ const TC_ACT_UNSPEC: i32 = -1;
 const TC_ACT_SHOT: i32 = 2;
 const TC_ACT_REDIRECT: i32 = 7;
 
-const POD_V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 244, 7, 7));
+const POD_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 244, 7, 7));
 const POD_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 7));
 /// Ports of the pod: for questions, and for the flow.
 const ASKING_PORT: u16 = 40_000;
@@ -66,6 +66,8 @@ fn the_kernel_judges_every_case_as_the_host_does() {
     for file in &files() {
         for (number, case) in file.cases.iter().enumerate() {
             let compiled = case.compile();
+            // Those that need a part which is not built as well: nothing is said of what they
+            // should get, but both sides must give them the same.
             for judged in compiled.flows() {
                 wire.load(judged.trial.image());
                 for difference in wire.differences(&judged, &mut tally) {
@@ -104,7 +106,7 @@ fn a_rule_that_is_turned_round_in_the_kernel_is_noticed() {
         }
     }
     println!("turned round: {turned:?}");
-    let wanted = BTreeMap::from([("allowed", 20), ("denied", 10), ("redirected", 10)]);
+    let wanted = BTreeMap::from([("allowed", 20), ("denied", 5), ("redirected", 10)]);
     let is_enough = |(word, least): (&&str, &usize)| turned.get(*word) >= Some(least);
     assert!(wanted.iter().all(is_enough), "{turned:?}");
 }

@@ -20,7 +20,7 @@ use super::{
     },
     kubernetes::{endpoints::Endpoints, namespace::Namespace, pod::Pod, service::Service},
     meta::Meta,
-    report::{Code, ObjectRef, Report, Severity},
+    report::{Code, ObjectRef, Report},
 };
 
 /// A document that was looked at.
@@ -35,7 +35,7 @@ pub struct Read {
 impl Read {
     /// Whether the object breaks a rule, so that it is ignored whole.
     pub fn is_invalid(&self) -> bool {
-        self.reports.iter().any(|report| report.severity == Severity::Error)
+        self.reports.iter().any(|report| report.code.refuses())
     }
 }
 

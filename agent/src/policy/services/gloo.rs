@@ -21,6 +21,7 @@ use crate::{
             external_service::{ExternalPort, ExternalService, TargetPort},
             workspace::{Exchange, Workspace},
         },
+        header::Header,
         host::HostPattern,
         istio::{mesh::Cap, service_entry::Resolution},
         labels::selects,
@@ -108,7 +109,7 @@ impl Form<'_> {
                 Some(workspace) => Home::Workspace(workspace.header.name().to_owned()),
                 None => Home::Mesh,
             },
-            audience: self.linking.shared_with(header.namespace(), self.home),
+            audience: self.linking.shared_with(header, self.home),
             is_routed_in_gloo: self.linking.has_route_table(&hosts),
             hosts,
             by_name,
@@ -204,19 +205,20 @@ impl<'a> Linking<'a> {
         self.registry.workspaces().iter().map(|it| &**it).find(|it| it.holds(namespace))
     }
 
-    /// Who sees the external services in `namespace`.
-    fn shared_with(&self, namespace: &str, home: Option<&Workspace>) -> Audience {
+    /// Who sees an external service.
+    fn shared_with(&self, service: &Header, home: Option<&Workspace>) -> Audience {
         let workspaces = self.registry.workspaces();
         if workspaces.is_empty() {
             return Audience::Exported { to: ExportTo::All, cap: Cap::Public };
         }
         let Some(home) = home else {
+            let namespace = service.namespace();
             tracing::debug!(namespace, "no workspace holds this namespace");
             return Audience::Workspaces(Vec::new());
         };
         let others = workspaces.iter().filter(|other| {
-            let offered = self.exchanges(home, |it| &it.0).any(|it| selects_any(it, other));
-            let taken = self.exchanges(other, |it| &it.1).any(|it| selects_any(it, home));
+            let offered = self.exchanges(home, |it| it.0).any(|it| it.selects(other, service));
+            let taken = self.exchanges(other, |it| it.1).any(|it| it.selects(home, service));
             other.header.object == home.header.object || (offered && taken)
         });
         Audience::Workspaces(others.map(|it| it.header.name().to_owned()).collect())
@@ -261,8 +263,4 @@ impl<'a> Linking<'a> {
             table.all_hosts || hosts.iter().any(meets)
         })
     }
-}
-
-fn selects_any(exchange: &Exchange, workspace: &Workspace) -> bool {
-    exchange.workspaces.iter().any(|it| it.selects(workspace))
 }

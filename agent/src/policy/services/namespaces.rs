@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::registry::{
     Registry,
     istio::mesh::{Cap, Mesh},
-    labels::Labels,
+    labels::{LabelSelector, Labels},
 };
 
 /// Label that names the waypoint of an object or a namespace.
@@ -45,9 +45,8 @@ impl<'a> Namespaces<'a> {
             return Cap::Public;
         };
         let labels = self.labels(namespace);
-        let fits = |(_, rules): &&(Cap, Vec<_>)| {
-            rules.iter().any(|it: &crate::registry::labels::LabelSelector| it.matches(labels))
-        };
+        let fits =
+            |(_, rules): &&(Cap, Vec<_>)| rules.iter().all(|it: &LabelSelector| it.matches(labels));
         visibility.policies.iter().find(fits).map_or(visibility.default, |(cap, _)| *cap)
     }
 

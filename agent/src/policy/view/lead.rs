@@ -134,6 +134,10 @@ impl<'a> Sight<'a> {
         });
         let rank = |it: &HostPattern| (it.is_wildcard(), std::cmp::Reverse(it.labels()));
         match covering.min_by_key(|(it, ..)| rank(it)) {
+            Some((_, object, _, asked)) if asked.looks_inside.is_some() => {
+                let field = asked.looks_inside.unwrap_or_default();
+                Routing::Inside { routes: &object.header.object, field }
+            }
             Some((_, object, _, asked)) if flow.leaves_open(&asked.subnets) => {
                 Routing::Inside { routes: &object.header.object, field: "destinationSubnets" }
             }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use super::{Case, CaseResult, FlowWords, Mismatch, raw};
 use crate::{
-    registry::report::{Report, Severity},
+    registry::report::Report,
     trial::{Outcome, Verdict},
 };
 
@@ -131,8 +131,7 @@ fn objects(
     reports: &BTreeSet<Report>,
 ) -> Vec<(&'static str, String, String, String)> {
     let said: BTreeSet<Line> = reports.iter().map(line).collect();
-    let refused: BTreeSet<Line> =
-        reports.iter().filter(|it| it.severity == Severity::Error).map(line).collect();
+    let refused: BTreeSet<Line> = reports.iter().filter(|it| it.code.refuses()).map(line).collect();
     let codes = |object: &str, lines: &BTreeSet<Line>| {
         let codes = lines.iter().filter(|(it, _)| it == object).map(|(_, code)| code.as_str());
         codes.collect::<Vec<_>>().join(", ")
@@ -158,7 +157,7 @@ fn objects(
     for object in refused_objects.into_iter().filter(|it| !listed.contains(*it)) {
         let why = reports
             .iter()
-            .find(|it| it.severity == Severity::Error && it.object.to_string() == *object)
+            .find(|it| it.code.refuses() && it.object.to_string() == *object)
             .map(|it| it.message.clone())
             .unwrap_or_default();
         let got = format!("{object} {}", codes(object, &refused));

@@ -4,7 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use exeat_agent::datapath::{Datapath as _, aya};
+use exeat_agent::{
+    datapath::{Datapath as _, aya},
+    policy::{
+        image::MapOp,
+        target::{Backend, Target, TargetKind},
+    },
+};
 use exeat_common::limits::map;
 use exeat_tests::run::RunGuard;
 
@@ -59,4 +65,40 @@ fn every_table_is_pinned_and_empty_tables_dump_to_nothing() {
 
 fn aya_pin(pins: &std::path::Path, name: &str) -> std::path::PathBuf {
     exeat_agent::datapath::pins::version_folder(pins).join(name)
+}
+
+#[test]
+fn targets_come_back_as_they_were_written() {
+    let run = RunGuard::new("targets").expect("a run");
+    let (mut kernel, _events) = aya::open_at(&run.bpffs().join("exeat")).expect("the kernel side");
+    let backend = |address: Option<&str>| Backend {
+        address: address.map(|it| it.parse().expect("an address")),
+        port: 8443,
+        weight: 2,
+    };
+    let gateway =
+        TargetKind::Gateway { host: "gw.istio-system.svc.cluster.local".to_owned(), port: 443 };
+    let wanted = BTreeMap::from([
+        (3, Target { kind: TargetKind::Sidecar, backends: Vec::new() }),
+        (5, Target { kind: gateway, backends: vec![backend(Some("10.0.0.1"))] }),
+        (
+            7,
+            Target {
+                kind: TargetKind::Endpoints,
+                backends: vec![backend(None), backend(Some("2001:db8::1"))],
+            },
+        ),
+    ]);
+    let set: Vec<MapOp> =
+        wanted.iter().map(|(number, target)| MapOp::SetTarget(*number, target.clone())).collect();
+    kernel.apply(&set).expect("room");
+    assert_eq!(kernel.dump().expect("a dump").targets, wanted);
+    let removed: Vec<MapOp> = wanted.keys().map(|number| MapOp::RemoveTarget(*number)).collect();
+    kernel.apply(&removed).expect("removable");
+    kernel.apply(&removed).expect("what is gone is as good as removed");
+    let usage = kernel.usage().expect("the usage");
+    for name in [map::TARGETS, map::BACKENDS] {
+        let table = usage.iter().find(|table| table.map == name).expect("the table");
+        assert_eq!(table.entries, 0, "{name}");
+    }
 }

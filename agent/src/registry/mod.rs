@@ -10,6 +10,7 @@ pub mod findings;
 pub mod gloo;
 pub mod header;
 pub mod host;
+mod hosts;
 pub mod istio;
 pub mod kubernetes;
 pub mod labels;
@@ -19,6 +20,8 @@ pub mod object;
 pub mod port;
 pub mod report;
 pub mod shape;
+#[cfg(test)]
+mod testing;
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -44,6 +44,22 @@ pub fn read_spec<T: for<'de> Deserialize<'de>>(
     }
 }
 
+/// A whole document as `T`; fields that `T` does not have are of no concern.
+///
+/// # Errors
+///
+/// `E-FIELD-TYPE` at the field that has the wrong type.
+pub(super) fn read_leniently<T: for<'de> Deserialize<'de>>(
+    meta: &Meta,
+    document: &Value,
+) -> Result<T, Box<Report>> {
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let path = error.path().to_string();
+        let message = error.into_inner().to_string();
+        Box::new(Report::new(Code::FieldType, &meta.object, path, message))
+    })
+}
+
 fn render(path: &serde_ignored::Path<'_>) -> String {
     use serde_ignored::Path;
     match path {

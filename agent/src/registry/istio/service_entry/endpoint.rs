@@ -1,6 +1,9 @@
 //! The rules for the endpoints of a `ServiceEntry`.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use super::{Resolution, raw};
 use crate::registry::{
@@ -23,20 +26,21 @@ pub(super) fn check_all(
         Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => None,
     };
     if let Some((code, why)) = refused {
-        if !spec.endpoints.is_empty() {
+        if !spec.endpoints().is_empty() {
             found.add(code, "spec.endpoints", format!("resolution {why} and takes no endpoints"));
         }
         return Vec::new();
     }
-    if resolution == Resolution::DnsRoundRobin && spec.endpoints.len() > 1 {
+    if resolution == Resolution::DnsRoundRobin && spec.endpoints().len() > 1 {
         found.add(
             Code::DnsRoundRobinEndpoints,
             "spec.endpoints",
             "DNS_ROUND_ROBIN takes one endpoint at most",
         );
     }
+    let names: BTreeSet<&str> = spec.ports.iter().map(|port| port.name.as_str()).collect();
     let mut endpoints = Vec::new();
-    for (index, endpoint) in spec.endpoints.iter().enumerate() {
+    for (index, endpoint) in spec.endpoints().iter().enumerate() {
         let path = format!("spec.endpoints[{index}]");
         labels(&endpoint.labels, &path, found);
         let address = address(endpoint, resolution, &path, found);
@@ -44,7 +48,7 @@ pub(super) fn check_all(
             unix_ports(spec, endpoint, &path, found);
             BTreeMap::new()
         } else {
-            ports(spec, endpoint, &path, found)
+            ports(&names, endpoint, &path, found)
         };
         if let Some(address) = address {
             endpoints.push(Endpoint { address, ports, weight: endpoint.weight.max(1) });
@@ -99,7 +103,7 @@ fn address(
 }
 
 fn ports(
-    spec: &raw::Spec,
+    names: &BTreeSet<&str>,
     endpoint: &raw::Endpoint,
     path: &str,
     found: &mut Findings<'_>,
@@ -107,7 +111,7 @@ fn ports(
     let mut ports = BTreeMap::new();
     for (name, number) in &endpoint.ports {
         let path = format!("{path}.ports.{name}");
-        if !spec.ports.iter().any(|port| port.name == *name) {
+        if !names.contains(name.as_str()) {
             let message = format!("the entry declares no port named `{name}`");
             found.add(Code::EndpointPortUnknown, path, message);
         } else if let Some(number) = in_range(*number) {

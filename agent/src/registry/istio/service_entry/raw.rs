@@ -19,13 +19,19 @@ pub(super) struct Spec {
     pub(super) ports: Vec<Port>,
     pub(super) location: Option<String>,
     pub(super) resolution: Option<String>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) endpoints: Vec<Endpoint>,
+    /// Whether it is there counts, not only what is in it.
+    pub(super) endpoints: Option<Vec<Endpoint>>,
     pub(super) workload_selector: Option<Selector>,
     #[serde(deserialize_with = "or_default")]
     pub(super) export_to: Vec<String>,
     #[serde(deserialize_with = "or_default")]
     pub(super) subject_alt_names: Vec<String>,
+}
+
+impl Spec {
+    pub(super) fn endpoints(&self) -> &[Endpoint] {
+        self.endpoints.as_deref().unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

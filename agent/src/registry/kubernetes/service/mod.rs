@@ -1,12 +1,16 @@
 //! A Kubernetes `Service`: cluster addresses, headless, or an alias of an external name.
 
+mod check;
+mod ports;
+mod raw;
+
 use std::net::IpAddr;
 
 use serde_yaml::Value;
 
 use super::super::{
     export_to::ExportTo, findings::Checked, header::Header, host::HostPattern, labels::Labels,
-    meta::Meta, port::Protocol,
+    meta::Meta, port::Protocol, shape::read_leniently,
 };
 
 /// A valid service.
@@ -57,7 +61,15 @@ pub enum Target {
 impl Service {
     /// Checks a document whose metadata were read. A port of another protocol than TCP and UDP is
     /// left out.
-    pub fn check(_meta: &Meta, _document: &Value) -> Checked<Self> {
-        todo!()
+    ///
+    /// Source: <https://kubernetes.io/docs/reference/kubernetes-api/service-resources/service-v1/>.
+    pub fn check(meta: &Meta, document: &Value) -> Checked<Self> {
+        match read_leniently::<raw::Document>(meta, document) {
+            Ok(raw) => check::check(meta, &raw),
+            Err(report) => Checked::refused(*report),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,15 @@
 //! Gloo's `ExternalService`: hosts or addresses outside the mesh.
 
+mod check;
+mod ports;
+mod raw;
+
 use ipnet::IpNet;
 use serde_yaml::Value;
 
 use super::super::{
     findings::Checked, header::Header, host::HostPattern, labels::Labels, meta::Meta,
-    port::ServicePort,
+    port::ServicePort, shape::read_spec,
 };
 
 /// A valid service. It has hosts or addresses, never both.
@@ -45,12 +49,21 @@ pub struct GatewayRoute {
     pub gateways: Vec<(String, String)>,
     /// It names a gateway of another cluster.
     pub is_remote: bool,
+    /// The port that clients dial to take it.
     pub port: u16,
 }
 
 impl ExternalService {
     /// Checks a document whose metadata were read.
-    pub fn check(_meta: &Meta, _document: &Value) -> Checked<Self> {
-        todo!()
+    ///
+    /// Source: <https://docs.solo.io/gloo-mesh-enterprise/latest/reference/api/external_service/>.
+    pub fn check(meta: &Meta, document: &Value) -> Checked<Self> {
+        match read_spec::<raw::Spec>(meta, document) {
+            Ok((spec, warnings)) => check::check(meta, &spec, warnings),
+            Err(report) => Checked::refused(*report),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

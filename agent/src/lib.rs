@@ -16,4 +16,5 @@ pub mod reconcile;
 pub mod registry;
 pub mod shutdown;
 pub mod telemetry;
+pub mod trial;
 pub mod workloads;

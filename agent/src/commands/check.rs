@@ -1,10 +1,12 @@
 //! `exeat check`: validates manifests without a node.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::Args;
 use exeat_agent::{
     admin::status::Report,
+    config::Config,
+    policy::survey::survey,
     registry::load::{LoadError, load},
 };
 use serde::Serialize;
@@ -16,7 +18,8 @@ use super::{
 
 /// Validate manifests, offline
 ///
-/// Says of every object whether exeat would take it, and what of it would not be enforced. Codes
+/// Says of every object whether exeat would take it, what of it would not be enforced, and how the
+/// objects bear on each other, for a plain pod in each namespace. Codes
 /// begin with E (invalid, ignored whole), U (understood, but denied here), W (works, with a
 /// caveat) or I (good to know). Ends with status 1 if there is any E or U, or a file that cannot
 /// be read.
@@ -41,7 +44,9 @@ struct Checked {
 pub(super) fn check(args: &CheckArgs) -> Outcome {
     let loaded = load(&args.paths, None);
     let mut reports: Vec<Report> = loaded.errors.iter().map(file_report).collect();
-    reports.extend(loaded.reports.iter().map(Report::from));
+    let together = survey(&loaded.registry, &Config::offline());
+    let all: BTreeSet<_> = loaded.reports.iter().chain(&together).collect();
+    reports.extend(all.into_iter().map(Report::from));
     let is_bad = reports.iter().any(|it| it.severity == "error" || it.severity == "unsupported");
     let checked = Checked { objects: loaded.objects, reports };
     match args.output.output {

@@ -3,10 +3,12 @@
 mod check;
 mod cleanup;
 mod client;
+mod explain;
 mod flows;
 mod output;
 mod run;
 mod status;
+mod test;
 
 use std::{io, path::PathBuf, process::ExitCode};
 
@@ -23,6 +25,9 @@ use exeat_agent::telemetry;
     after_help = "Exit status: 0 good, 1 something was found or failed, 2 wrong usage or configuration.\n\n\
 Examples:\n  \
 exeat check registry.d/                      validate manifests before they go live\n  \
+exeat test policy-tests/                     run policy unit tests\n  \
+exeat explain --registry registry.d/ --namespace shop --host api.example.com --port 443\n  \
+                                             what happens to one flow, and why\n  \
 exeat run --config /etc/exeat/exeat.yaml     start the agent\n  \
 exeat status                                 what is enforced at the moment\n  \
 exeat flows --follow --denied                watch what is denied, and why\n  \
@@ -66,9 +71,11 @@ enum LogFormat {
 enum Command {
     Check(check::CheckArgs),
     Cleanup(cleanup::CleanupArgs),
+    Explain(explain::ExplainArgs),
     Flows(flows::FlowsArgs),
     Run(run::RunArgs),
     Status(status::StatusArgs),
+    Test(test::TestArgs),
 }
 
 /// How a result is written.
@@ -140,9 +147,11 @@ pub(crate) fn execute(cli: Cli) -> Outcome {
     let outcome = match cli.command {
         Command::Check(args) => check::check(&args),
         Command::Cleanup(args) => cleanup::cleanup(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::Flows(args) => flows::flows(&args),
         Command::Run(args) => run::run(&args),
         Command::Status(args) => status::status(&args),
+        Command::Test(args) => test::test(&args),
     };
     match outcome {
         // Whoever read the output has seen enough.

@@ -32,6 +32,22 @@ fn what_can_be_asked() {
     check("exeat check a.yaml b", true);
     check("exeat check", false);
     check("exeat explain", false);
+    let explain = "exeat explain --registry a.yaml b --namespace shop";
+    check(&format!("{explain} --host a.b --port 443 --proto udp --label a=b --label c="), true);
+    check(&format!("{explain} --ip ::1 --port 443 --sidecar --ambient -o json"), true);
+    check(&format!("{explain} --ip ::1 --host a.b --port 443 --config c --mode ALLOW_ANY"), true);
+    check(&format!("{explain} --host a.b --port 443 --resolve a.b=192.0.2.1"), true);
+    check(&format!("{explain} --port 443"), false);
+    check(&format!("{explain} --ip ::1"), false);
+    check(&format!("{explain} --ip ::1 --port 0"), false);
+    check(&format!("{explain} --ip a.b --port 443"), false);
+    check(&format!("{explain} --host *.b --port 443"), false);
+    check(&format!("{explain} --ip ::1 --port 443 --label a"), false);
+    check(&format!("{explain} --ip ::1 --port 443 --proto icmp"), false);
+    check("exeat explain --namespace shop --ip ::1 --port 443", false);
+    check("exeat explain --registry a --ip ::1 --port 443", false);
+    check("exeat test a.yaml b -o json", true);
+    check("exeat test", false);
     check("exeat", false);
 }
 

@@ -4,10 +4,9 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use exeat_common::id::{PolicyId, SubjectId, WorkloadId};
 
-use super::view::Action;
+use super::{services::Services, view::Action};
 use crate::{
     registry::{
-        Registry,
         host::HostPattern,
         report::{Code, ObjectRef},
     },
@@ -69,15 +68,9 @@ impl fmt::Display for Nearest {
 }
 
 impl Directory {
-    pub(super) fn new(registry: &Registry) -> Self {
-        let mut directory = Self::default();
-        for entry in registry.service_entries() {
-            for host in &entry.hosts {
-                let hosts = &mut directory.hosts;
-                hosts.entry(host.clone()).or_insert_with(|| Arc::clone(&entry.header.object));
-            }
-        }
-        directory
+    pub(super) fn new(services: &Services) -> Self {
+        let hosts = services.hosts().map(|(host, by)| (host.clone(), Arc::clone(by)));
+        Self { hosts: hosts.collect(), ..Self::default() }
     }
 
     /// A pattern such as `*.example.com` or a prefix such as `192.0.2.0/24`.

@@ -9,6 +9,8 @@ pub mod directory;
 pub mod ids;
 pub mod image;
 pub mod image_tables;
+pub mod services;
+pub mod survey;
 pub mod target;
 pub mod view;
 

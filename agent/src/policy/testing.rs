@@ -23,6 +23,7 @@ use super::{
     ids::Ids,
     image::{Image, WireName},
     image_tables::{Facts, ImageTables},
+    services::Services,
     target::{Backend, Target, TargetKind},
     view::{Action, Denial, Granted, Unmatched, View},
 };
@@ -319,12 +320,13 @@ pub(crate) fn compile_world(world: &World, twist: &Twist, ids: &mut Ids) -> Comp
         answers: &answers,
     };
     let mut reports = BTreeSet::new();
-    let mut views = compile::views(&input, &mut reports);
+    let services = Services::link(input.registry, input.config, input.answers, &mut reports);
+    let mut views = compile::views(&input, &services, &mut reports);
     for (view, members) in &mut views {
         let first = members.first().and_then(|index| world.workloads.get(*index));
         twist.apply(&first.expect("a member").workload.key.namespace, view);
     }
-    compile::compile_views(&input, views, ids, reports)
+    compile::compile_views(&input, &services, views, ids, reports)
 }
 
 pub(crate) fn attempt() -> impl Strategy<Value = Attempt> {

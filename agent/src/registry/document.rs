@@ -50,7 +50,7 @@ pub fn parse(text: &str, format: Format) -> Result<Vec<Value>, InvalidDocument> 
 
 /// Appends an object, or the items of a list of objects. The items of a `ServiceEntryList` need
 /// not repeat version and kind.
-fn unfold(document: Value, objects: &mut Vec<Value>) {
+pub(crate) fn unfold(document: Value, objects: &mut Vec<Value>) {
     let Value::Mapping(mut fields) = document else {
         if !document.is_null() {
             objects.push(document);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::host::is_dns_label;
+use super::{findings::Findings, host::is_dns_label, report::Code};
 
 /// Who sees an object, relative to the namespace it is in.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,6 +22,8 @@ pub enum InvalidExportTo {
     Duplicate(String),
     #[error("`{0}` is neither `.`, `*`, `~` nor a namespace name")]
     Namespace(String),
+    #[error("`~` (nobody) is for service entries only")]
+    Nobody,
 }
 
 impl ExportTo {
@@ -32,6 +34,40 @@ impl ExportTo {
             return Ok(None);
         }
         Self::parse_some(list, namespace).map(Some)
+    }
+
+    /// Reads `spec.exportTo` of an object for which `~` makes sense.
+    pub(super) fn check(
+        list: &[String],
+        namespace: &str,
+        found: &mut Findings<'_>,
+    ) -> Option<Self> {
+        Self::parse(list, namespace).unwrap_or_else(|error| {
+            found.add(Code::ExportTo, "spec.exportTo", error.to_string());
+            None
+        })
+    }
+
+    /// Reads `spec.exportTo` of an object that must be visible to somebody.
+    pub(super) fn check_visible(
+        list: &[String],
+        namespace: &str,
+        found: &mut Findings<'_>,
+    ) -> Option<Self> {
+        let export_to = Self::check(list, namespace, found);
+        if export_to == Some(Self::Nobody) {
+            found.add(Code::ExportTo, "spec.exportTo", InvalidExportTo::Nobody.to_string());
+        }
+        export_to
+    }
+
+    /// Checks a default of the mesh, which stands for objects of any namespace.
+    pub(super) fn check_default(list: &[String], may_hide: bool) -> Result<(), InvalidExportTo> {
+        // Its own namespace is any, so that no name can repeat it.
+        if Self::parse(list, ".")? == Some(Self::Nobody) && !may_hide {
+            return Err(InvalidExportTo::Nobody);
+        }
+        Ok(())
     }
 
     fn parse_some(list: &[String], namespace: &str) -> Result<Self, InvalidExportTo> {
@@ -46,10 +82,11 @@ impl ExportTo {
         }
         let mut namespaces = BTreeSet::new();
         for item in list {
-            let name = if item == "." { namespace } else { item };
-            if !is_dns_label(name) || name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            let is_name = is_dns_label(item) && !item.bytes().any(|byte| byte.is_ascii_uppercase());
+            if item != "." && !is_name {
                 return Err(InvalidExportTo::Namespace(item.clone()));
             }
+            let name = if item == "." { namespace } else { item };
             if !namespaces.insert(name.to_owned()) {
                 return Err(InvalidExportTo::Duplicate(item.clone()));
             }
@@ -100,5 +137,22 @@ mod tests {
         check(&["team_b"], &Err(InvalidExportTo::Namespace("team_b".into())));
         check(&["Team"], &Err(InvalidExportTo::Namespace("Team".into())));
         check(&[""], &Err(InvalidExportTo::Namespace(String::new())));
+    }
+
+    #[track_caller]
+    fn check_default(list: &[&str], may_hide: bool, expected: Result<(), InvalidExportTo>) {
+        let list: Vec<String> = list.iter().map(ToString::to_string).collect();
+        assert_eq!(ExportTo::check_default(&list, may_hide), expected, "{list:?}");
+    }
+
+    #[test]
+    fn defaults_of_the_mesh() {
+        check_default(&[], false, Ok(()));
+        check_default(&["."], false, Ok(()));
+        check_default(&[".", "shared"], false, Ok(()));
+        check_default(&["~"], true, Ok(()));
+        check_default(&["~"], false, Err(InvalidExportTo::Nobody));
+        check_default(&[".", "."], true, Err(InvalidExportTo::Duplicate(".".into())));
+        check_default(&["*", "."], true, Err(InvalidExportTo::NotAlone("*")));
     }
 }

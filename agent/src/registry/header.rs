@@ -32,7 +32,6 @@ impl Header {
 
     /// Oldest first; of one age by namespace and name.
     pub fn by_age(&self, other: &Self) -> Ordering {
-        let key = |it: &Self| (it.created, Arc::clone(&it.object));
-        key(self).cmp(&key(other))
+        (self.created.cmp(&other.created)).then_with(|| self.object.cmp(&other.object))
     }
 }

@@ -10,6 +10,7 @@ pub mod findings;
 pub mod gloo;
 pub mod header;
 pub mod host;
+mod hosts;
 pub mod istio;
 pub mod kubernetes;
 pub mod labels;
@@ -19,8 +20,10 @@ pub mod object;
 pub mod port;
 pub mod report;
 pub mod shape;
+#[cfg(test)]
+mod testing;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use object::Content;
 
@@ -50,6 +53,19 @@ macro_rules! registry {
                     &self.$field
                 }
             )+
+
+            /// Whether all kinds but service entries are the same.
+            pub fn differs_in_entries_only(&self, other: &Self) -> bool {
+                let is_entries = |kind| kind == "service_entries";
+                true $(&& (is_entries(stringify!($field)) || is_same(&self.$field, &other.$field)))+
+            }
+
+            /// Every namespace that has an object.
+            pub fn used_namespaces(&self) -> BTreeSet<&str> {
+                let mut namespaces = BTreeSet::new();
+                $(namespaces.extend(self.$field.iter().map(|it| it.header.namespace()));)+
+                namespaces
+            }
         }
     };
 }
@@ -72,4 +88,9 @@ registry! {
     Pod(kubernetes::pod::Pod) in pods;
     Namespace(kubernetes::namespace::Namespace) in namespaces;
     EgressPolicy(asm::egress_policy::EgressPolicy) in egress_policies;
+}
+
+/// Compares without looking into what is shared.
+fn is_same<T: PartialEq>(a: &[Arc<T>], b: &[Arc<T>]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
 }

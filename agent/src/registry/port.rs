@@ -2,6 +2,8 @@
 
 use exeat_common::flow::protocol;
 
+use super::{findings::Findings, report::Code};
+
 /// A port as declared, after its number and protocol were checked.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct ServicePort {
@@ -89,6 +91,25 @@ impl Protocol {
             Class::Http | Class::Tls | Class::Tcp => protocol::TCP,
         }
     }
+}
+
+/// A number as it was written, if it is a port.
+pub(super) fn in_range(number: i64) -> Option<u16> {
+    u16::try_from(number).ok().filter(|number| *number != 0)
+}
+
+/// As [`in_range`]; a number that is no port is reported as `code`.
+pub(super) fn check_number(
+    number: i64,
+    path: impl Into<String>,
+    code: Code,
+    found: &mut Findings<'_>,
+) -> Option<u16> {
+    let port = in_range(number);
+    if port.is_none() {
+        found.add(code, path, format!("{number} is not a port (1 to 65535)"));
+    }
+    port
 }
 
 #[cfg(test)]

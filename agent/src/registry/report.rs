@@ -166,6 +166,8 @@ codes! {
     GlooHostsXorAddresses = Error "E-GLOO-HOSTS-XOR-ADDRESSES";
     GlooTargetPort = Error "E-GLOO-TARGETPORT";
     GlooGatewayRoute = Error "E-GLOO-GATEWAY-ROUTE";
+    /// The mode of `clientsideTls` is none of Gloo's.
+    GlooTls = Error "E-GLOO-TLS";
     EndpointPortName = Error "E-ENDPOINT-PORT-NAME";
     Workspace = Error "E-WORKSPACE";
     AsmSpec = Error "E-ASM-SPEC";
@@ -197,11 +199,15 @@ codes! {
     FieldUnknown = Warning "W-FIELD-UNKNOWN";
     HostTldWildcard = Warning "W-HOST-TLD-WILDCARD";
     TcpWithoutAddress = Warning "W-TCP-NO-ADDRESS";
+    /// Several hosts behind the same addresses, on ports that go by address.
+    MultiHostAddress = Warning "W-MULTIHOST-ADDRESS";
     SelectorEmpty = Warning "W-SELECTOR-EMPTY";
     SelectorIgnored = Warning "W-SELECTOR-IGNORED";
     EndpointNetwork = Warning "W-ENDPOINT-NETWORK";
     NoPorts = Warning "W-NO-PORTS";
     NoUpstream = Warning "W-NO-UPSTREAM";
+    /// A TLS route for a part of a host closes the rest of it.
+    NoRoute = Warning "W-NO-ROUTE";
     SniNotChecked = Warning "W-SNI-NOT-CHECKED";
     SanNotVerified = Warning "W-SAN-NOT-VERIFIED";
     NotMerged = Warning "W-NOT-MERGED";

@@ -1,6 +1,6 @@
 //! Reads the `spec` of any kind: types are errors with a path, unknown fields are warnings.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_yaml::{Mapping, Value};
 
 use super::{
@@ -44,6 +44,22 @@ pub fn read_spec<T: for<'de> Deserialize<'de>>(
     }
 }
 
+/// A whole document as `T`; fields that `T` does not have are of no concern.
+///
+/// # Errors
+///
+/// `E-FIELD-TYPE` at the field that has the wrong type.
+pub(super) fn read_leniently<T: for<'de> Deserialize<'de>>(
+    meta: &Meta,
+    document: &Value,
+) -> Result<T, Box<Report>> {
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let path = error.path().to_string();
+        let message = error.into_inner().to_string();
+        Box::new(Report::new(Code::FieldType, &meta.object, path, message))
+    })
+}
+
 fn render(path: &serde_ignored::Path<'_>) -> String {
     use serde_ignored::Path;
     match path {
@@ -53,5 +69,23 @@ fn render(path: &serde_ignored::Path<'_>) -> String {
         Path::Some { parent }
         | Path::NewtypeStruct { parent }
         | Path::NewtypeVariant { parent } => render(parent),
+    }
+}
+
+/// Reads a field for which `null` means the same as its absence (protobuf JSON).
+pub(super) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// A field that is known and may hold anything: only its presence counts. (`IgnoredAny` will not
+/// do: it is how unknown fields are found.)
+#[derive(Debug)]
+pub(super) struct Known;
+
+impl<'de> Deserialize<'de> for Known {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(|_| Self)
     }
 }

@@ -20,7 +20,8 @@ use super::{
     directory::Directory,
     ids::{Group, Ids},
     image::{Image, Prefix},
-    view::{Client, Profile, Services, View},
+    services::Services,
+    view::{Client, Profile, View},
 };
 use crate::{
     config::{Config, Denied, DnsDenied, Scope},
@@ -52,8 +53,9 @@ pub struct Compiled {
 /// Compiles `input`. Never fails: what does not fit is left out, which denies it, and reported.
 pub fn compile(input: &Input<'_>, ids: &mut Ids) -> Compiled {
     let mut reports = BTreeSet::new();
-    let views = views(input, &mut reports);
-    compile_views(input, views, ids, reports)
+    let services = Services::link(input.registry, input.config, input.answers, &mut reports);
+    let views = views(input, &services, &mut reports);
+    compile_views(input, &services, views, ids, reports)
 }
 
 /// A view, and the places of its workloads in the input.
@@ -62,11 +64,12 @@ pub(super) type ViewOf = (View, Vec<usize>);
 /// Compiles `views`, of which each workload of the input has one.
 pub(super) fn compile_views(
     input: &Input<'_>,
+    services: &Services,
     views: Vec<ViewOf>,
     ids: &mut Ids,
     mut reports: BTreeSet<Report>,
 ) -> Compiled {
-    let mut directory = Directory::new(input.registry);
+    let mut directory = Directory::new(services);
     let mut image = Image::default();
 
     let numbered = number_workloads(input, ids);
@@ -115,8 +118,11 @@ fn number_workloads(input: &Input<'_>, ids: &mut Ids) -> Vec<Numbered> {
 }
 
 /// One view for each profile that some workload has.
-pub(super) fn views(input: &Input<'_>, reports: &mut BTreeSet<Report>) -> Vec<ViewOf> {
-    let services = Services::link(input.registry, input.config, input.answers, reports);
+pub(super) fn views(
+    input: &Input<'_>,
+    services: &Services,
+    reports: &mut BTreeSet<Report>,
+) -> Vec<ViewOf> {
     let mut members: BTreeMap<Profile, (Client<'_>, Vec<usize>)> = BTreeMap::new();
     for (index, placed) in input.workloads.iter().enumerate() {
         let client = client(&placed.workload);

@@ -3,6 +3,7 @@
 pub mod destination_rule;
 pub mod gateway;
 pub mod mesh;
+mod names;
 pub mod service_entry;
 pub mod sidecar;
 pub mod virtual_service;

@@ -1,6 +1,8 @@
 //! Kubernetes' own objects: services, their endpoints, pods and namespaces.
 
+mod address;
 pub mod endpoints;
 pub mod namespace;
 pub mod pod;
 pub mod service;
+mod transport;

@@ -67,6 +67,16 @@ pub fn load(paths: &[PathBuf], previous: Option<&Loaded>) -> Loaded {
     loaded
 }
 
+impl Loaded {
+    /// What objects say that were read from elsewhere than files of their own.
+    pub fn of(reads: Vec<Read>) -> Self {
+        let mut loaded = Self::default();
+        loaded.files.insert(PathBuf::new(), reads.into());
+        settle(&mut loaded, None);
+        loaded
+    }
+}
+
 fn load_path(path: &Path, previous: Option<&Loaded>, loaded: &mut Loaded) {
     let is_folder = match path.metadata() {
         Ok(metadata) => metadata.is_dir(),

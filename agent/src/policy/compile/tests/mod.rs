@@ -172,7 +172,7 @@ fn the_longest_prefix_decides_per_port() {
         )),
     );
     case.check("default - 198.51.7.1 9999/tcp", "allow");
-    case.check("default - 198.51.100.9 9999/tcp", "unsupported");
+    case.check("default - 198.51.100.9 9999/tcp", "redirect");
     case.check("default - 198.51.100.9 22/tcp", "allow");
     case.check("default - 198.51.100.5 9999/tcp", "allow");
     case.check("default - 198.51.100.5 22/tcp", "allow");
@@ -310,11 +310,11 @@ fn one_address_belongs_to_the_older_entry() {
     );
     case.check("default - 192.0.2.1 80/tcp", "no-upstream");
     case.check("default - 192.0.2.2 80/tcp", "allow");
-    case.check_codes(&["W-VIP-CONFLICT young"]);
+    case.check_codes(&["W-NO-UPSTREAM old", "W-VIP-CONFLICT young"]);
 }
 
 #[test]
-fn what_needs_a_redirect_is_denied() {
+fn what_goes_elsewhere_is_redirected_or_denied() {
     let case = Case::new(
         &(entry(
             "static",
@@ -338,39 +338,15 @@ fn what_needs_a_redirect_is_denied() {
             "{hosts: [r.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS_ROUND_ROBIN}",
         )),
     );
-    case.check("default s.example.com 192.0.2.1 80/tcp", "unsupported");
-    case.check("default s.example.com 192.0.2.1 0/icmp", "unsupported");
+    case.check("default s.example.com 192.0.2.1 80/tcp", "redirect");
+    case.check("default s.example.com 192.0.2.1 0/icmp", "redirect");
     case.check("default - 203.0.113.1 80/tcp", "not-registered");
-    case.check("default t.example.com 192.0.2.1 80/tcp", "unsupported");
+    case.check("default t.example.com 192.0.2.1 80/tcp", "redirect");
     case.check("default t.example.com 192.0.2.1 81/tcp", "allow");
-    case.check("default - 192.0.2.9 80/tcp", "unsupported");
+    case.check("default - 192.0.2.9 80/tcp", "no-upstream");
     case.check("default v.example.com 192.0.2.1 80/tcp", "allow");
     case.check("default w.example.com 192.0.2.1 80/tcp", "unsupported");
     case.check("default r.example.com 192.0.2.1 80/tcp", "allow");
-}
-
-#[test]
-fn what_unread_objects_would_change_is_denied() {
-    let istio = |kind: &str, namespace: &str, spec: &str| {
-        format!(
-            "---\n{{apiVersion: networking.istio.io/v1, kind: {kind}, metadata: {{name: x, namespace: {namespace}}}, spec: {spec}}}\n"
-        )
-    };
-    let case = Case::new(
-        &(entry(
-            "a",
-            "",
-            "{hosts: [a.example.com, b.example.com], ports: [{number: 80, name: http, protocol: HTTP}]}",
-        ) + &istio(
-            "DestinationRule",
-            "default",
-            "{host: a.example.com, trafficPolicy: {tls: {mode: SIMPLE}}}",
-        ) + &istio("Sidecar", "team-a", "{egress: [{hosts: [./*]}]}")),
-    );
-    case.check("default a.example.com 192.0.2.1 80/tcp", "unsupported");
-    case.check("default b.example.com 192.0.2.1 80/tcp", "allow");
-    case.check("team-a b.example.com 192.0.2.1 80/tcp", "unsupported");
-    case.check_codes(&["U-GOVERNED a", "U-GOVERNED a", "U-GOVERNED a"]);
 }
 
 #[test]

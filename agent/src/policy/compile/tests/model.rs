@@ -14,11 +14,12 @@ use crate::{
     policy::{
         answers::Answers,
         ids::Ids,
+        services::Services,
         testing::{
             Attempt, NAMES, NAMESPACES, PORTS, Twist, World, attempt, compile_world, entries, host,
             judge, match_name, registry, twist, world,
         },
-        view::{Action, Client, Services, Unmatched, View},
+        view::{Action, Client, Unmatched, View},
     },
     workloads::Workload,
 };

@@ -16,6 +16,7 @@ use crate::{
         compile::{Compiled, Input, compile, compile_views},
         diff::diff,
         ids::Ids,
+        services::Services,
         target::{Backend, Target, TargetKind},
         testing::{Attempt, judge, match_name, placed},
         view::{Action, Granted, Unmatched, View},
@@ -271,7 +272,7 @@ fn compiled_views(views: &[View], ids: &mut Ids) -> Compiled {
         answers: &Answers::default(),
     };
     let views = views.iter().cloned().zip((0..).map(|index| vec![index])).collect();
-    compile_views(&input, views, ids, BTreeSet::new())
+    compile_views(&input, &Services::default(), views, ids, BTreeSet::new())
 }
 
 #[test]

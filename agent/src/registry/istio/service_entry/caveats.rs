@@ -27,6 +27,15 @@ pub(super) fn caveats(spec: &raw::Spec, entry: &ServiceEntry, found: &mut Findin
             found.add(Code::SniNotChecked, "spec.addresses", message);
         }
     }
+    let by_dns = matches!(entry.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+    let goes_by_address = entry.ports.iter().any(|port| port.protocol.class() != Class::Http);
+    if by_dns && goes_by_address && spec.hosts.len() > 1 && !entry.addresses.is_empty() {
+        found.add(
+            Code::MultiHostAddress,
+            "spec.addresses",
+            "the hosts share these addresses, and the address alone says nothing of the host: write one entry a host",
+        );
+    }
     if !spec.subject_alt_names.is_empty() {
         found.add(
             Code::SanNotVerified,

@@ -13,9 +13,10 @@ use crate::registry::{
     export_to::ExportTo,
     findings::{Checked, Findings, check_selector},
     header::Header,
-    host::{HostPattern, InvalidHost, is_dns_label},
+    host::{HostPattern, is_dns_label},
+    hosts,
     meta::Meta,
-    port::{Class, Protocol, ServicePort},
+    port::{Class, Protocol, ServicePort, in_range},
     report::{Code, Report},
 };
 
@@ -41,21 +42,15 @@ pub(super) fn check(
     found.bound("spec.hosts", spec.hosts.len(), HOSTS);
     found.bound("spec.addresses", spec.addresses.len(), ADDRESSES);
     found.bound("spec.ports", spec.ports.len(), PORTS);
-    found.bound("spec.endpoints", spec.endpoints.len(), ENDPOINTS);
+    found.bound("spec.endpoints", spec.endpoints().len(), ENDPOINTS);
     let resolution = resolution(spec, &mut found);
     let internal = location_is_internal(spec, &mut found);
-    let hosts = hosts(spec, &mut found);
+    let hosts = declared_hosts(spec, &mut found);
     let ports = ports(spec, &mut found);
     let addresses = addresses(spec, resolution, &mut found);
     let endpoints = endpoint::check_all(spec, resolution, &mut found);
     let selector = selector(spec, resolution, &mut found);
-    let export_to = match ExportTo::parse(&spec.export_to, &meta.object.namespace) {
-        Ok(export_to) => export_to,
-        Err(error) => {
-            found.add(Code::ExportTo, "spec.exportTo", error.to_string());
-            None
-        }
-    };
+    let export_to = ExportTo::check(&spec.export_to, &meta.object.namespace, &mut found);
     let waypoint = meta
         .labels
         .get(label::USE_WAYPOINT)
@@ -73,10 +68,10 @@ pub(super) fn check(
         waypoint,
         virtual_addresses: BTreeMap::new(),
     };
-    entry.virtual_addresses = virtual_addresses(&entry, document);
     hosts_against_resolution(spec, &entry, &mut found);
-    dynamic_dns(&entry, internal, &mut found);
+    dynamic_dns(spec, &entry, internal, &mut found);
     if !found.refuse() {
+        entry.virtual_addresses = virtual_addresses(&entry, document);
         caveats::caveats(spec, &entry, &mut found);
     }
     found.finish(entry)
@@ -111,38 +106,11 @@ fn location_is_internal(spec: &raw::Spec, found: &mut Findings<'_>) -> bool {
     }
 }
 
-fn hosts(spec: &raw::Spec, found: &mut Findings<'_>) -> Vec<HostPattern> {
+fn declared_hosts(spec: &raw::Spec, found: &mut Findings<'_>) -> Vec<HostPattern> {
     if spec.hosts.is_empty() {
         found.add(Code::HostsEmpty, "spec.hosts", "there must be at least one host");
     }
-    let mut hosts = Vec::new();
-    for (index, text) in spec.hosts.iter().enumerate() {
-        let path = format!("spec.hosts[{index}]");
-        match HostPattern::parse(text) {
-            Ok(host) => {
-                if host.is_wildcard() && host.labels() == 1 {
-                    let message = format!("`{text}` declares a whole top-level domain");
-                    found.add(Code::HostTldWildcard, path, message);
-                }
-                if !hosts.contains(&host) {
-                    hosts.push(host);
-                }
-            }
-            Err(error) => {
-                let code = match error {
-                    InvalidHost::FullWildcard => Code::HostFullWildcard,
-                    InvalidHost::PartialWildcard => Code::HostPartialWildcard,
-                    InvalidHost::Empty
-                    | InvalidHost::TooLong
-                    | InvalidHost::Label(_)
-                    | InvalidHost::StarInside
-                    | InvalidHost::NumericTop => Code::HostSyntax,
-                };
-                found.add(code, path, format!("`{text}`: {error}"));
-            }
-        }
-    }
-    hosts
+    hosts::check(&spec.hosts, "spec.hosts", found)
 }
 
 fn ports(spec: &raw::Spec, found: &mut Findings<'_>) -> Vec<ServicePort> {
@@ -184,10 +152,6 @@ fn ports(spec: &raw::Spec, found: &mut Findings<'_>) -> Vec<ServicePort> {
     ports
 }
 
-pub(super) fn in_range(number: i64) -> Option<u16> {
-    u16::try_from(number).ok().filter(|number| *number != 0)
-}
-
 fn addresses(
     spec: &raw::Spec,
     resolution: Resolution,
@@ -201,6 +165,7 @@ fn addresses(
         );
     }
     let mut addresses = Vec::new();
+    let mut seen = BTreeSet::new();
     for (index, text) in spec.addresses.iter().enumerate() {
         let path = format!("spec.addresses[{index}]");
         let net = cidr::parse(text).filter(|_| text.len() <= ADDRESS_BYTES);
@@ -215,7 +180,7 @@ fn addresses(
             let message = format!("`{text}` is a range, which only NONE and STATIC can have");
             found.add(Code::AddressCidrResolution, path, message);
         }
-        if !addresses.contains(&net) {
+        if seen.insert(net) {
             addresses.push(net);
         }
     }
@@ -229,7 +194,7 @@ fn selector(
 ) -> Option<BTreeMap<String, String>> {
     const PATH: &str = "spec.workloadSelector";
     let selector = spec.workload_selector.as_ref()?;
-    if !spec.endpoints.is_empty() {
+    if spec.endpoints.is_some() {
         found.add(
             Code::SelectorAndEndpoints,
             PATH,
@@ -256,7 +221,7 @@ fn selector(
 
 fn hosts_against_resolution(spec: &raw::Spec, entry: &ServiceEntry, found: &mut Findings<'_>) {
     let by_dns = matches!(entry.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
-    if by_dns && spec.endpoints.is_empty() {
+    if by_dns && spec.endpoints().is_empty() {
         for (index, host) in spec.hosts.iter().enumerate() {
             if host.starts_with('*') {
                 let message = format!(
@@ -280,22 +245,21 @@ fn hosts_against_resolution(spec: &raw::Spec, entry: &ServiceEntry, found: &mut 
     }
 }
 
-fn dynamic_dns(entry: &ServiceEntry, internal: bool, found: &mut Findings<'_>) {
+fn dynamic_dns(spec: &raw::Spec, entry: &ServiceEntry, internal: bool, found: &mut Findings<'_>) {
     if entry.resolution != Resolution::DynamicDns {
         return;
     }
-    for host in entry.hosts.iter().filter(|host| !host.is_wildcard()) {
+    for (index, host) in spec.hosts.iter().enumerate().filter(|(_, host)| !host.starts_with('*')) {
         let message = format!("`{host}`: DYNAMIC_DNS takes wildcards only");
-        found.add(Code::DynamicHostExact, "spec.hosts", message);
+        found.add(Code::DynamicHostExact, format!("spec.hosts[{index}]"), message);
     }
-    for port in &entry.ports {
-        if !matches!(
-            port.protocol,
-            Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Tls
-        ) {
-            let message =
-                format!("port {}: DYNAMIC_DNS takes HTTP, HTTP2, GRPC and TLS only", port.number);
-            found.add(Code::DynamicProtocol, "spec.ports", message);
+    for (index, port) in spec.ports.iter().enumerate() {
+        let is_fit = |protocol| {
+            matches!(protocol, Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Tls)
+        };
+        if Protocol::parse(&port.protocol).is_some_and(|protocol| !is_fit(protocol)) {
+            let message = "DYNAMIC_DNS takes HTTP, HTTP2, GRPC and TLS only";
+            found.add(Code::DynamicProtocol, format!("spec.ports[{index}].protocol"), message);
         }
     }
     if internal && entry.waypoint == Some(true) {

@@ -1,12 +1,17 @@
 //! The rules for the endpoints of a `ServiceEntry`.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
-use super::{Resolution, check::in_range, raw};
+use super::{Resolution, raw};
 use crate::registry::{
     endpoint::{Endpoint, EndpointAddress},
     findings::Findings,
-    host::{HostPattern, is_dns_label},
+    host::HostPattern,
+    istio::workload_entry::check::{is_socket, labels},
+    port::in_range,
     report::Code,
 };
 
@@ -21,28 +26,29 @@ pub(super) fn check_all(
         Resolution::Static | Resolution::Dns | Resolution::DnsRoundRobin => None,
     };
     if let Some((code, why)) = refused {
-        if !spec.endpoints.is_empty() {
+        if !spec.endpoints().is_empty() {
             found.add(code, "spec.endpoints", format!("resolution {why} and takes no endpoints"));
         }
         return Vec::new();
     }
-    if resolution == Resolution::DnsRoundRobin && spec.endpoints.len() > 1 {
+    if resolution == Resolution::DnsRoundRobin && spec.endpoints().len() > 1 {
         found.add(
             Code::DnsRoundRobinEndpoints,
             "spec.endpoints",
             "DNS_ROUND_ROBIN takes one endpoint at most",
         );
     }
+    let names: BTreeSet<&str> = spec.ports.iter().map(|port| port.name.as_str()).collect();
     let mut endpoints = Vec::new();
-    for (index, endpoint) in spec.endpoints.iter().enumerate() {
+    for (index, endpoint) in spec.endpoints().iter().enumerate() {
         let path = format!("spec.endpoints[{index}]");
-        labels(endpoint, &path, found);
+        labels(&endpoint.labels, &path, found);
         let address = address(endpoint, resolution, &path, found);
         let ports = if matches!(address, Some(EndpointAddress::Unix(_))) {
             unix_ports(spec, endpoint, &path, found);
             BTreeMap::new()
         } else {
-            ports(spec, endpoint, &path, found)
+            ports(&names, endpoint, &path, found)
         };
         if let Some(address) = address {
             endpoints.push(Endpoint { address, ports, weight: endpoint.weight.max(1) });
@@ -79,9 +85,7 @@ fn address(
             found.add(Code::StaticFqdn, path, message);
             return None;
         };
-        let is_file = socket.starts_with('/') && !socket.ends_with('/');
-        let is_abstract = socket.starts_with('@') && socket.len() > 1;
-        if !is_file && !is_abstract {
+        if !is_socket(socket) {
             let message = format!("`{text}` is neither an absolute path nor an abstract name");
             found.add(Code::UdsPath, path, message);
             return None;
@@ -99,7 +103,7 @@ fn address(
 }
 
 fn ports(
-    spec: &raw::Spec,
+    names: &BTreeSet<&str>,
     endpoint: &raw::Endpoint,
     path: &str,
     found: &mut Findings<'_>,
@@ -107,7 +111,7 @@ fn ports(
     let mut ports = BTreeMap::new();
     for (name, number) in &endpoint.ports {
         let path = format!("{path}.ports.{name}");
-        if !spec.ports.iter().any(|port| port.name == *name) {
+        if !names.contains(name.as_str()) {
             let message = format!("the entry declares no port named `{name}`");
             found.add(Code::EndpointPortUnknown, path, message);
         } else if let Some(number) = in_range(*number) {
@@ -129,28 +133,4 @@ fn unix_ports(spec: &raw::Spec, endpoint: &raw::Endpoint, path: &str, found: &mu
         let message = "an entry with a unix socket has exactly one port";
         found.add(Code::UdsPorts, "spec.ports", message);
     }
-}
-
-fn labels(endpoint: &raw::Endpoint, path: &str, found: &mut Findings<'_>) {
-    for (key, value) in &endpoint.labels {
-        if !is_label_key(key) || !is_label_value(value) {
-            let message = format!("`{key}: {value}` is not a Kubernetes label");
-            found.add(Code::EndpointLabel, format!("{path}.labels"), message);
-        }
-    }
-}
-
-fn is_label_key(key: &str) -> bool {
-    let (prefix, name) = key.split_once('/').unwrap_or(("", key));
-    (!key.contains('/') || (prefix.len() <= 253 && prefix.split('.').all(is_dns_label)))
-        && !name.is_empty()
-        && is_label_value(name)
-}
-
-/// Letters, digits, and `-_.` inside; at most 63 bytes; may be empty.
-fn is_label_value(value: &str) -> bool {
-    let bytes = value.as_bytes();
-    let inner = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
-    let outer = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
-    bytes.len() <= 63 && bytes.iter().all(inner) && outer(bytes.first()) && outer(bytes.last())
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+
+pub(super) use crate::registry::istio::workload_entry::raw::Spec as Endpoint;
+use crate::registry::shape::or_default;
 
 /// `spec`. Numbers are wide, so that one out of range can be named.
 #[derive(Debug, Default, Deserialize)]
@@ -16,13 +19,19 @@ pub(super) struct Spec {
     pub(super) ports: Vec<Port>,
     pub(super) location: Option<String>,
     pub(super) resolution: Option<String>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) endpoints: Vec<Endpoint>,
+    /// Whether it is there counts, not only what is in it.
+    pub(super) endpoints: Option<Vec<Endpoint>>,
     pub(super) workload_selector: Option<Selector>,
     #[serde(deserialize_with = "or_default")]
     pub(super) export_to: Vec<String>,
     #[serde(deserialize_with = "or_default")]
     pub(super) subject_alt_names: Vec<String>,
+}
+
+impl Spec {
+    pub(super) fn endpoints(&self) -> &[Endpoint] {
+        self.endpoints.as_deref().unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -38,37 +47,9 @@ pub(super) struct Port {
     pub(super) target: i64,
 }
 
-/// A `WorkloadEntry`, as it stands in `endpoints`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct Endpoint {
-    #[serde(deserialize_with = "or_default")]
-    pub(super) address: String,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) ports: BTreeMap<String, i64>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) labels: BTreeMap<String, String>,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) network: String,
-    #[serde(deserialize_with = "or_default")]
-    pub(super) weight: u32,
-    // Preferences among endpoints and mutual TLS are a proxy's business: known, not looked at.
-    #[serde(rename = "locality")]
-    _locality: Option<String>,
-    #[serde(rename = "serviceAccount")]
-    _account: Option<String>,
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Selector {
     #[serde(deserialize_with = "or_default")]
     pub(super) labels: BTreeMap<String, String>,
-}
-
-/// `null` means the same as an absent field (protobuf JSON).
-fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }

@@ -87,7 +87,7 @@ fn ports() {
     accepted(&port("{number: 80, name: HTTP-Web, protocol: grpc-web}"), &[]);
     accepted("{hosts: [a.example.com]}", &["W-NO-PORTS"]);
     accepted(&port("{number: 80, name: http, protocol: HTTP, targetPort: 80}"), &[]);
-    accepted(&port("{number: 80, name: http, protocol: HTTP, targetPort: 443}"), &["U-REDIRECT"]);
+    accepted(&port("{number: 80, name: http, protocol: HTTP, targetPort: 443}"), &[]);
 }
 
 #[test]
@@ -97,7 +97,21 @@ fn addresses() {
     refused(&http(", addresses: [vip.example.com]"), "E-ADDR-SYNTAX");
     refused(&http(", addresses: ['unix:///x']"), "E-ADDR-SYNTAX");
     accepted(&http(", addresses: [192.192.192.192/24, '2001:db8::1']"), &[]);
-    accepted(&http(", addresses: [192.0.2.1/32], resolution: DNS"), &["U-REDIRECT"]);
+    accepted(&http(", addresses: [192.0.2.1/32, '2001:db8::1/128'], resolution: DNS"), &[]);
+    refused(&http(&format!(", addresses: ['{}']", "0".repeat(65))), "E-ADDR-SYNTAX");
+    let many = (0..257).map(|it| format!("10.0.{}.{}", it / 256, it % 256)).collect::<Vec<_>>();
+    refused(&http(&format!(", addresses: [{}]", many.join(", "))), "E-TOO-MANY");
+    let shared = |protocol: &str, more: &str| {
+        format!(
+            "{{hosts: [a.example, b.example], addresses: [192.0.2.1], ports: [{{number: 443, name: x, protocol: {protocol}}}]{more}}}"
+        )
+    };
+    accepted(&shared("TLS", ", resolution: DNS"), &["W-MULTIHOST-ADDRESS"]);
+    accepted(&shared("HTTPS", ", resolution: DNS_ROUND_ROBIN"), &["W-MULTIHOST-ADDRESS"]);
+    accepted(&shared("HTTP", ", resolution: DNS"), &[]);
+    accepted(&shared("TLS", ""), &[]);
+    refused(&shared("TCP", ", resolution: DNS"), "E-MULTIHOST-TCP");
+    refused(&shared("UDP", ", resolution: DNS"), "E-MULTIHOST-TCP");
     accepted(
         "{hosts: [a.example.com], addresses: [198.51.100.0/24], ports: [{number: 443, name: tls, protocol: TLS}]}",
         &["W-SNI-NOT-CHECKED"],
@@ -129,7 +143,13 @@ fn resolutions() {
     };
     accepted(&dynamic("'*.a.example'", "HTTP", ""), &[]);
     refused(&dynamic("a.example", "HTTP", ""), "E-DYN-HOST-EXACT");
-    refused(&dynamic("'*.a.example'", "HTTPS", ""), "E-DYN-PROTOCOL");
+    for protocol in ["HTTP2", "GRPC", "TLS"] {
+        accepted(&dynamic("'*.a.example', '*.b.example'", protocol, ""), &[]);
+    }
+    for protocol in ["HTTPS", "TCP", "''", "UDP", "GRPC-Web"] {
+        refused(&dynamic("'*.a.example'", protocol, ""), "E-DYN-PROTOCOL");
+    }
+    accepted(&dynamic("'*a.example', '*.b.example'", "HTTP", ""), &["U-HOST-PARTIAL-WILDCARD"]);
     refused(&dynamic("'*.a.example'", "TLS", ", addresses: [192.0.2.1]"), "E-DYN-ADDRESSES");
     refused(
         &dynamic("'*.a.example'", "TLS", ", endpoints: [{address: 192.0.2.1}]"),
@@ -170,13 +190,10 @@ fn endpoints() {
         &http(
             ", resolution: STATIC, endpoints: [{address: '2001:db8::1', ports: {http: 8080}, weight: 3, locality: a/b, labels: {x/y: ''}}]",
         ),
-        &["U-REDIRECT"],
+        &[],
     );
-    accepted(&http(", resolution: DNS, endpoints: [{address: us.example.com}]"), &["U-REDIRECT"]);
-    accepted(
-        &http(", resolution: STATIC, endpoints: [{network: other}]"),
-        &["U-REDIRECT", "W-ENDPOINT-NETWORK"],
-    );
+    accepted(&http(", resolution: DNS, endpoints: [{address: us.example.com}]"), &[]);
+    accepted(&http(", resolution: STATIC, endpoints: [{network: other}]"), &["W-ENDPOINT-NETWORK"]);
     accepted(&http(", resolution: STATIC"), &["W-NO-UPSTREAM"]);
 }
 
@@ -194,12 +211,69 @@ fn selectors_and_the_rest() {
     );
     refused(&http(", exportTo: ['.', v]"), "E-EXPORTTO");
     accepted(&http(", workloadSelector: {}"), &["W-SELECTOR-EMPTY", "W-SELECTOR-IGNORED"]);
-    accepted(&http(", resolution: STATIC, workloadSelector: {labels: {a: b}}"), &["U-REDIRECT"]);
+    accepted(&http(", resolution: STATIC, workloadSelector: {labels: {a: b}}"), &[]);
+    refused(
+        &http(", resolution: STATIC, workloadSelector: {labels: {a: b}}, endpoints: []"),
+        "E-SELECTOR-AND-ENDPOINTS",
+    );
+    accepted(
+        &http(", resolution: STATIC, workloadSelector: {labels: {a: b}}, endpoints: null"),
+        &[],
+    );
+    refused(
+        &http(&format!(
+            ", resolution: STATIC, workloadSelector: {{labels: {{a: {}}}}}",
+            "b".repeat(64)
+        )),
+        "E-SELECTOR-SYNTAX",
+    );
     accepted(&http(", subjectAltNames: [x]"), &["W-SAN-NOT-VERIFIED"]);
     accepted(&http(", portz: [1]"), &["W-FIELD-UNKNOWN"]);
     accepted(&http(", endpoints: null, exportTo: null"), &[]);
-    check_with(", labels: {istio.io/use-waypoint: w}", &http(""), true, &["U-WAYPOINT"]);
-    check_with(", labels: {istio.io/use-waypoint: none}", &http(""), true, &[]);
+    for (label, expected) in [("w", Some(true)), ("none", Some(false)), ("''", None)] {
+        let labels = format!(", labels: {{istio.io/use-waypoint: {label}}}");
+        assert_eq!(read(&labels, &http("")).value.expect("valid").waypoint, expected, "{label}");
+    }
+}
+
+/// Auto-allocated addresses are read from the status of entries that can have them.
+#[test]
+fn virtual_addresses() {
+    #[track_caller]
+    fn check(spec: &str, labels: &str, expected: &[(&str, &str)]) {
+        let text = format!(
+            "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: e, namespace: v{labels}}}, spec: {spec}, status: {{addresses: [{{value: 240.240.0.5, host: a.example.com}}, {{value: '2001:2::5', host: a.example.com}}, {{value: 240.240.0.6, host: '*.b.example'}}, {{value: 240.240.0.7, host: other.example}}, {{value: x, host: a.example.com}}, {{value: 240.240.0.8}}]}}}}"
+        );
+        let document = serde_yaml::from_str(&text).expect("YAML");
+        let meta = Meta::read(&document).expect("metadata");
+        let entry = ServiceEntry::check(&meta, &document).value.expect("valid");
+        let got: Vec<(String, String)> = entry
+            .virtual_addresses
+            .iter()
+            .flat_map(|(host, list)| list.iter().map(|it| (host.to_string(), it.to_string())))
+            .collect();
+        let expected: Vec<(String, String)> =
+            expected.iter().map(|(host, ip)| ((*host).to_owned(), (*ip).to_owned())).collect();
+        assert_eq!(got, expected, "{spec}");
+    }
+    let of_a = ["240.240.0.5", "2001:2::5", "240.240.0.8"].map(|ip| ("a.example.com", ip));
+    check(&http(", resolution: DNS"), "", &of_a);
+    check(&http(", resolution: STATIC"), "", &of_a);
+    check(&http(""), "", &[]);
+    check(&http(", resolution: DNS, addresses: [192.0.2.1]"), "", &[]);
+    let off = ", labels: {networking.istio.io/enable-autoallocate-ip: 'false'}";
+    check(&http(", resolution: DNS"), off, &[]);
+    let wild = |resolution: &str| {
+        format!(
+            "{{hosts: ['*.b.example'], ports: [{{number: 80, name: http, protocol: HTTP}}], resolution: {resolution}}}"
+        )
+    };
+    check(&wild("STATIC"), "", &[]);
+    check(
+        &wild("DYNAMIC_DNS"),
+        "",
+        &[("*.b.example", "240.240.0.6"), ("*.b.example", "240.240.0.8")],
+    );
 }
 
 #[test]

@@ -1,0 +1,86 @@
+//! Views: what of the registry one client may use, before patterns and prefixes are closed over
+//! each other.
+
+mod action;
+mod address;
+mod choose;
+mod lead;
+mod name;
+mod sight;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use exeat_common::reason::Reason;
+use ipnet::IpNet;
+
+use super::target::Target;
+use crate::registry::{
+    host::HostPattern,
+    labels::Labels,
+    report::{Code, ObjectRef},
+};
+pub use sight::Profile;
+
+/// Port and IP protocol number.
+pub type PortKey = (u16, u8);
+
+/// What the ports of one pattern or prefix rest on.
+pub type Ports = BTreeMap<PortKey, Granted>;
+
+/// What of the registry may be used.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct View {
+    pub names: BTreeMap<HostPattern, Ports>,
+    pub prefixes: BTreeMap<IpNet, Ports>,
+    /// Ports that are open to every address (`match: istio-compat`). They rank below all else.
+    pub anywhere: Ports,
+    pub unmatched: Unmatched,
+}
+
+/// What happens to flows that nothing declares.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Unmatched {
+    #[default]
+    Deny,
+    Allow,
+    /// Allowed through a gateway (`egressProxy` of a Sidecar).
+    To(Arc<Target>),
+}
+
+/// One port of one pattern or prefix.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Granted {
+    /// What decided.
+    pub entry: Arc<ObjectRef>,
+    pub action: Action,
+}
+
+/// What happens to a flow that is declared.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// It goes where it was dialled.
+    Allow,
+    Deny(Denial),
+    To(Arc<Target>),
+}
+
+/// Why a flow is denied although it is declared: the reason in the kernel and the code for people.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Denial {
+    pub reason: Reason,
+    pub code: Code,
+}
+
+/// Who a view is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'a> {
+    pub namespace: &'a str,
+    pub labels: &'a Labels,
+    /// A proxy of its own takes its TCP flows.
+    pub has_sidecar: bool,
+    /// Enrolled in an ambient mesh.
+    pub is_ambient: bool,
+}

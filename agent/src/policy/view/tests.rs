@@ -1,0 +1,1 @@
+//! What views say, case by case.

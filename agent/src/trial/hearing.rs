@@ -1,0 +1,286 @@
+//! DNS as the kernel hears it: a real message goes through its very parser, over tables in memory.
+//! Knows nothing of verdicts.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    net::IpAddr,
+};
+
+use exeat_common::{
+    abi::{
+        Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
+        RuleKey, RuleValue, Workload,
+    },
+    address::Address,
+    bytes::Veil,
+    decide::Tables,
+    dns::{
+        Answer, Asked, MESSAGE_BUFFER_BYTES, MessageBytes, NameBuffer, Room, Transport, ask, hear,
+    },
+    flow::protocol,
+    id::{PolicyId, SubjectId, WorkloadId},
+    limits::{FACT_SLOTS, MESSAGE_BYTES},
+    memory::{Full, Memory},
+    packet::Packet,
+    reason::Reason,
+};
+use hickory_proto::{
+    op::{Message, MessageType, OpCode, Query},
+    rr::{Name, RData, Record, RecordType, rdata},
+};
+
+use super::Lookup;
+use crate::policy::{
+    image::Image,
+    image_tables::{Facts, ImageTables},
+};
+
+/// Any transaction number and client port.
+const TRANSACTION: u16 = 1;
+const CLIENT_PORT: u16 = 40_000;
+
+/// One workload that listens.
+pub(super) struct Hearing<'a> {
+    workload: &'a Workload,
+    memory: Heard<'a>,
+}
+
+impl<'a> Hearing<'a> {
+    pub(super) fn new(image: &'a Image, workload: &'a Workload) -> Self {
+        let memory = Heard {
+            image,
+            facts: RefCell::default(),
+            queries: RefCell::default(),
+            is_guarded: Cell::new(false),
+            now: 0,
+        };
+        Self { workload, memory }
+    }
+
+    pub(super) fn into_facts(self) -> Facts {
+        self.memory.facts.into_inner()
+    }
+
+    /// Asks and hears the answer at second `now`; returns what became of it.
+    pub(super) fn hear(&mut self, lookup: &Lookup, now: u32) -> Reason {
+        self.memory.now = now;
+        self.memory.is_guarded.set(false);
+        let resolver = Address::from(lookup.resolver.ip());
+        if !self.memory.is_resolver(resolver, lookup.resolver.port()) {
+            // An ordinary flow, of which nothing is read.
+            return Reason::NotRegistered;
+        }
+        let mut reason = Reason::AnswerPassed;
+        let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) =
+            lookup.answers.iter().map(IpAddr::to_canonical).partition(IpAddr::is_ipv4);
+        // As clients do: both families are asked for, each has an answer of its own.
+        for (kind, addresses) in [(RecordType::A, v4), (RecordType::AAAA, v6)] {
+            let each = self.exchange(lookup, kind, &addresses);
+            if reason == Reason::AnswerPassed {
+                reason = each;
+            }
+        }
+        if self.memory.is_guarded.get() { Reason::AddressGuarded } else { reason }
+    }
+
+    fn exchange(&self, lookup: &Lookup, kind: RecordType, addresses: &[IpAddr]) -> Reason {
+        let mut query = Message::new(TRANSACTION, MessageType::Query, OpCode::Query);
+        query.metadata.recursion_desired = true;
+        query.add_query(Query::query(lookup.name.clone(), kind));
+        let answer = answer(lookup, kind, addresses);
+        let (Some(query), Some(answer)) = (Encoded::new(&query), Encoded::new(&answer)) else {
+            return Reason::DnsMalformed;
+        };
+        let resolver = (Address::from(lookup.resolver.ip()), lookup.resolver.port());
+        let client = (Address::default(), CLIENT_PORT);
+        let packet = packet(client, resolver);
+        let mut buffer = NameBuffer::new();
+        let memory = &self.memory;
+        let asked =
+            ask(self.workload, &packet, Transport::Udp, &query.bytes(), &mut buffer, memory);
+        match asked {
+            Asked::Pass { .. } => {}
+            Asked::Refuse(_) => return Reason::NameNotGranted,
+            Asked::Drop(reason) => return reason,
+        }
+        let packet = self::packet(resolver, client);
+        let mut room = Room::new();
+        match hear(self.workload, &packet, Transport::Udp, &answer.bytes(), &mut room, memory) {
+            Answer::Pass(heard) => heard.reason,
+            Answer::Drop(reason) => reason,
+        }
+    }
+}
+
+/// What the resolver says: the aliases in order, then the addresses of the last of them.
+fn answer(lookup: &Lookup, kind: RecordType, addresses: &[IpAddr]) -> Message {
+    let mut message = Message::new(TRANSACTION, MessageType::Response, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.metadata.recursion_available = true;
+    message.add_query(Query::query(lookup.name.clone(), kind));
+    let mut owner: &Name = &lookup.name;
+    for alias in &lookup.cname {
+        let data = RData::CNAME(rdata::CNAME(alias.clone()));
+        message.add_answer(Record::from_rdata(owner.clone(), lookup.ttl, data));
+        owner = alias;
+    }
+    for address in addresses {
+        let data = match address {
+            IpAddr::V4(address) => RData::A(rdata::A(*address)),
+            IpAddr::V6(address) => RData::AAAA(rdata::AAAA(*address)),
+        };
+        message.add_answer(Record::from_rdata(owner.clone(), lookup.ttl, data));
+    }
+    message
+}
+
+fn packet(source: (Address, u16), destination: (Address, u16)) -> Packet {
+    Packet {
+        source: source.0,
+        destination: destination.0,
+        protocol: protocol::UDP,
+        detail: 0,
+        source_port: source.1,
+        destination_port: destination.1,
+        transport: 0,
+        payload: 0,
+        payload_length: 0,
+    }
+}
+
+/// A message in the buffer that the kernel has for it.
+struct Encoded {
+    buffer: Box<[u8; MESSAGE_BUFFER_BYTES]>,
+    length: usize,
+}
+
+impl Encoded {
+    /// None if the message is larger than the kernel reads.
+    fn new(message: &Message) -> Option<Self> {
+        let bytes = message.to_vec().ok()?;
+        if bytes.len() > MESSAGE_BYTES {
+            return None;
+        }
+        let mut buffer = Box::new([0; MESSAGE_BUFFER_BYTES]);
+        buffer.get_mut(..bytes.len())?.copy_from_slice(&bytes);
+        Some(Self { buffer, length: bytes.len() })
+    }
+
+    fn bytes(&self) -> MessageBytes<'_> {
+        MessageBytes::new(&self.buffer, self.length)
+    }
+}
+
+/// The writable tables: what one workload has learned.
+struct Heard<'a> {
+    image: &'a Image,
+    facts: RefCell<Facts>,
+    queries: RefCell<BTreeMap<QueryKey, QueryValue>>,
+    /// Whether an answer named an internal address since this was last reset.
+    is_guarded: Cell<bool>,
+    now: u32,
+}
+
+impl Heard<'_> {
+    /// Answers a question about the tables that DNS does not write.
+    fn tables<T>(&self, question: impl FnOnce(&ImageTables<'_>) -> T) -> T {
+        let facts = self.facts.borrow();
+        question(&ImageTables { image: self.image, facts: &facts, now: self.now })
+    }
+}
+
+impl Tables for Heard<'_> {
+    fn prefix(&self, policy: PolicyId, address: Address) -> Option<SubjectId> {
+        self.tables(|it| it.prefix(policy, address))
+    }
+
+    fn facts(&self, key: &FactKey) -> Option<FactValue> {
+        self.tables(|it| it.facts(key))
+    }
+
+    fn rule(&self, key: &RuleKey) -> Option<RuleValue> {
+        self.tables(|it| it.rule(key))
+    }
+
+    fn is_resolver(&self, address: Address, port: u16) -> bool {
+        self.tables(|it| it.is_resolver(address, port))
+    }
+
+    fn name(&self, key: &NameKeyLong, length: usize) -> Option<NameValue> {
+        self.tables(|it| it.name(key, length))
+    }
+
+    fn setting_flags(&self) -> u32 {
+        self.tables(|it| it.setting_flags())
+    }
+
+    fn longest_wildcard_bytes(&self) -> u32 {
+        self.tables(|it| it.longest_wildcard_bytes())
+    }
+
+    fn now(&self) -> u32 {
+        self.now
+    }
+}
+
+impl Veil for Heard<'_> {
+    fn veil(&self, number: usize) -> usize {
+        number
+    }
+}
+
+impl Memory for Heard<'_> {
+    fn generation(&self) -> u32 {
+        0
+    }
+
+    fn flow(&self, _: &FlowKey) -> Option<FlowValue> {
+        None
+    }
+
+    fn set_flow(&self, _: &FlowKey, _: &FlowValue) -> Result<(), Full> {
+        Err(Full)
+    }
+
+    fn remove_flow(&self, _: &FlowKey) {}
+
+    fn set_query(&self, key: &QueryKey, value: &QueryValue) -> Result<(), Full> {
+        self.queries.borrow_mut().insert(*key, *value);
+        Ok(())
+    }
+
+    fn take_query(&self, key: &QueryKey) -> Option<QueryValue> {
+        self.queries.borrow_mut().remove(key)
+    }
+
+    /// As in the kernel: the name's own slot, else one that is empty or has expired.
+    fn learn(&self, key: &FactKey, pattern: SubjectId, expiry: u32) -> Result<(), Full> {
+        let mut facts = self.facts.borrow_mut();
+        let slots = &mut facts.entry(*key).or_insert(FactValue { slots: [0; FACT_SLOTS] }).slots;
+        let held = |word: &u64| Fact::unpack(*word);
+        if let Some(slot) = slots.iter_mut().find(|word| held(word).pattern == pattern) {
+            // A shorter TTL does not shorten what an earlier answer promised.
+            let expiry = expiry.max(held(slot).expiry);
+            *slot = Fact { pattern, expiry }.pack();
+            return Ok(());
+        }
+        let free = slots.iter_mut().find(|word| held(word).expiry < self.now).ok_or(Full)?;
+        *free = Fact { pattern, expiry }.pack();
+        Ok(())
+    }
+
+    fn grace_seconds(&self) -> u32 {
+        self.image.settings.map_or(0, |settings| settings.grace_seconds)
+    }
+
+    fn minimum_ttl_seconds(&self) -> u32 {
+        self.image.settings.map_or(0, |settings| settings.minimum_ttl_seconds)
+    }
+
+    fn note(&self, _: WorkloadId, reason: Reason) {
+        if reason == Reason::AddressGuarded {
+            self.is_guarded.set(true);
+        }
+    }
+}

@@ -146,6 +146,32 @@ impl<K: Ord, V: PartialEq> Chunked<K, V> {
     }
 }
 
+impl<K: Clone + Ord, V: Clone + PartialEq> Chunked<K, V> {
+    /// The same map. What it has in common with `other` it then shares with it.
+    #[must_use]
+    pub fn sharing_with(self, other: &Self) -> Self {
+        let mut shared = other.clone();
+        for key in self.differences(other) {
+            match self.get(key) {
+                Some(value) => shared.insert(key.clone(), value.clone()),
+                None => shared.remove(key),
+            }
+        }
+        shared
+    }
+
+    /// Shares the entries around `key` with `other`, if they are the same there.
+    pub fn share_around(&mut self, key: &K, other: &Self) {
+        let theirs = other.chunks.get(other.find(key).0);
+        let ours = self.find(key).0;
+        if let (Some(ours), Some(theirs)) = (self.chunks.get_mut(ours), theirs)
+            && *ours == *theirs
+        {
+            *ours = Arc::clone(theirs);
+        }
+    }
+}
+
 /// A place in the chunks of a map.
 struct Cursor<'a, K, V> {
     chunks: &'a [Arc<Vec<(K, V)>>],
@@ -274,6 +300,10 @@ mod tests {
             prop_assert!(before.differences(&map).eq(&differing));
             prop_assert_eq!(map == before, differing.is_empty());
             prop_assert_eq!(&map, &model.into_iter().collect());
+            prop_assert_eq!(&map.clone().sharing_with(&before), &map);
+            let mut shared = map.clone();
+            (0..600).for_each(|key| shared.share_around(&key, &before));
+            prop_assert_eq!(shared, map);
         }
     }
 }

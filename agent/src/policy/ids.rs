@@ -21,7 +21,7 @@ pub(super) const RETIRED: usize = 4096;
 ///
 /// A subject that leaves the registry is *retired*: it keeps its number and, where a shorter
 /// pattern or prefix still covers it, its rules, because facts and established flows name it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ids {
     patterns: BTreeMap<HostPattern, SubjectId>,
     prefixes: BTreeMap<IpNet, SubjectId>,
@@ -38,7 +38,7 @@ pub struct Ids {
 }
 
 /// A workload as it was placed last.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Placed {
     id: WorkloadId,
     cgroup: Option<u64>,
@@ -46,7 +46,7 @@ struct Placed {
     policy: Option<PolicyId>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Found {
     by_cgroup: BTreeMap<u64, WorkloadValue>,
     by_ifindex: BTreeMap<u32, WorkloadValue>,

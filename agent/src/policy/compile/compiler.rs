@@ -21,7 +21,7 @@ use crate::{
 /// Compiles one input after the other.
 #[derive(Debug, Default)]
 pub struct Compiler {
-    ids: Ids,
+    pub(super) ids: Ids,
     last: Option<Last>,
 }
 

@@ -2,6 +2,7 @@
 
 mod model;
 mod numbers;
+mod steps;
 
 use std::net::IpAddr;
 

@@ -140,19 +140,19 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_default(list: &[&str], may_hide: bool, expected: Result<(), InvalidExportTo>) {
+    fn check_default(list: &[&str], may_hide: bool, expected: &Result<(), InvalidExportTo>) {
         let list: Vec<String> = list.iter().map(ToString::to_string).collect();
-        assert_eq!(ExportTo::check_default(&list, may_hide), expected, "{list:?}");
+        assert_eq!(&ExportTo::check_default(&list, may_hide), expected, "{list:?}");
     }
 
     #[test]
     fn defaults_of_the_mesh() {
-        check_default(&[], false, Ok(()));
-        check_default(&["."], false, Ok(()));
-        check_default(&[".", "shared"], false, Ok(()));
-        check_default(&["~"], true, Ok(()));
-        check_default(&["~"], false, Err(InvalidExportTo::Nobody));
-        check_default(&[".", "."], true, Err(InvalidExportTo::Duplicate(".".into())));
-        check_default(&["*", "."], true, Err(InvalidExportTo::NotAlone("*")));
+        check_default(&[], false, &Ok(()));
+        check_default(&["."], false, &Ok(()));
+        check_default(&[".", "shared"], false, &Ok(()));
+        check_default(&["~"], true, &Ok(()));
+        check_default(&["~"], false, &Err(InvalidExportTo::Nobody));
+        check_default(&[".", "."], true, &Err(InvalidExportTo::Duplicate(".".into())));
+        check_default(&["*", "."], true, &Err(InvalidExportTo::NotAlone("*")));
     }
 }

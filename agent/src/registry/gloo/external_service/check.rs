@@ -1,5 +1,7 @@
 //! The rules of an `ExternalService` that need nothing but the object itself.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 
 use super::{ExternalService, ports, raw};
@@ -51,13 +53,14 @@ pub(super) fn check(
 
 fn addresses(list: &[String], found: &mut Findings<'_>) -> Vec<IpNet> {
     let mut addresses = Vec::new();
+    let mut seen = BTreeSet::new();
     for (index, text) in list.iter().enumerate() {
         let Some(net) = cidr::parse(text) else {
             let message = format!("`{text}` is not an address or CIDR (names belong in hosts)");
             found.add(Code::AddressSyntax, format!("spec.addresses[{index}]"), message);
             continue;
         };
-        if !addresses.contains(&net) {
+        if seen.insert(net) {
             addresses.push(net);
         }
     }

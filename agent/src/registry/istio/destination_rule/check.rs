@@ -15,6 +15,11 @@ use crate::registry::{
     report::{Code, Report},
 };
 
+/// Each subset holds the ports of the policy as well, so both lists have an end.
+const SUBSETS: usize = 256;
+/// As in the API server's schema.
+const PORTS: usize = 4096;
+
 pub(super) fn check(
     meta: &Meta,
     spec: &raw::Spec,
@@ -91,8 +96,9 @@ fn subsets(
     ignored: &mut BTreeSet<&'static str>,
     found: &mut Findings<'_>,
 ) -> BTreeMap<String, TrafficPolicy> {
+    found.bound("spec.subsets", list.len(), SUBSETS);
     let mut subsets = BTreeMap::new();
-    for (index, subset) in list.iter().enumerate() {
+    for (index, subset) in list.iter().enumerate().take(SUBSETS) {
         let path = format!("spec.subsets[{index}]");
         if !is_dns_label(&subset.name) {
             let message = format!("`{}` is not a DNS label; every subset needs one", subset.name);
@@ -186,8 +192,9 @@ fn ports(
     ignored: &mut BTreeSet<&'static str>,
     found: &mut Findings<'_>,
 ) -> BTreeMap<u16, TlsMode> {
+    found.bound(&format!("{path}.portLevelSettings"), list.len(), PORTS);
     let mut ports = BTreeMap::new();
-    for (index, raw) in list.iter().enumerate() {
+    for (index, raw) in list.iter().enumerate().take(PORTS) {
         let path = format!("{path}.portLevelSettings[{index}]");
         let others = [
             ("connectionPool", raw.connection_pool.is_some()),

@@ -153,6 +153,23 @@ fn subsets_lie_over_the_policy() {
 }
 
 #[test]
+fn lists_have_an_end() {
+    let subsets = |count: u32| {
+        let list: Vec<String> = (0..count).map(|it| format!("{{name: s{it}}}")).collect();
+        format!("{{host: a.example.com, subsets: [{}]}}", list.join(", "))
+    };
+    check(&subsets(256), true, &[]);
+    refused(&subsets(257), "E-TOO-MANY");
+    let ports = |count: u32| {
+        let list: Vec<String> =
+            (1..=count).map(|it| format!("{{port: {{number: {it}}}, tls: {{}}}}")).collect();
+        policy(&format!("{{portLevelSettings: [{}]}}", list.join(", ")))
+    };
+    check(&ports(4096), true, &[]);
+    refused(&ports(4097), "E-TOO-MANY");
+}
+
+#[test]
 fn selectors_and_export() {
     let spec = |more: &str| format!("{{host: a.example.com{more}}}");
     refused(&spec(", exportTo: ['~']"), "E-EXPORTTO");

@@ -108,8 +108,7 @@ fn exports(raw: &raw::Settings, path: &str, found: &mut Findings<'_>) {
 
 fn visibility_of(raw: &raw::Visibility, path: &str, found: &mut Findings<'_>) -> Visibility {
     let path = format!("{path}.serviceEntryVisibility");
-    let default =
-        cap(raw.default_visibility.as_deref(), &format!("{path}.defaultVisibility"), found);
+    let default = cap(raw.default.as_deref(), &format!("{path}.defaultVisibility"), found);
     let mut policies = Vec::new();
     for (index, policy) in raw.policies.iter().enumerate() {
         let path = format!("{path}.policies[{index}]");

@@ -32,7 +32,8 @@ pub(super) struct Policy {
 pub(super) struct Visibility {
     #[serde(deserialize_with = "or_default")]
     pub(super) apply_to_sidecars: bool,
-    pub(super) default_visibility: Option<String>,
+    #[serde(rename = "defaultVisibility")]
+    pub(super) default: Option<String>,
     #[serde(deserialize_with = "or_default")]
     pub(super) policies: Vec<VisibilityPolicy>,
 }

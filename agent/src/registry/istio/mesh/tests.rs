@@ -41,6 +41,7 @@ fn defaults() {
 
 #[test]
 fn modes() {
+    const PATH: &str = "mesh.outboundTrafficPolicy.mode";
     for (text, expected) in [
         ("REGISTRY_ONLY", Some((Mode::RegistryOnly, false))),
         ("ALLOW_ANY", Some((Mode::AllowAny, false))),
@@ -50,7 +51,6 @@ fn modes() {
     ] {
         assert_eq!(mode(text), expected, "{text}");
     }
-    const PATH: &str = "mesh.outboundTrafficPolicy.mode";
     assert_eq!(value("{}").mode, None);
     assert_eq!(value("{outboundTrafficPolicy: {}}").mode, Some(Mode::RegistryOnly));
     assert_eq!(value("{outboundTrafficPolicy: {mode: ALLOW_ANY}}").mode, Some(Mode::AllowAny));

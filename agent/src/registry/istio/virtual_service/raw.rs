@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_yaml::Value;
 
 use crate::registry::{
     labels::Labels,
@@ -68,11 +69,11 @@ pub(super) struct HttpMatch {
     pub(super) method: Option<Known>,
     pub(super) authority: Option<Known>,
     #[serde(deserialize_with = "or_default")]
-    pub(super) headers: BTreeMap<String, Known>,
+    pub(super) headers: BTreeMap<String, Value>,
     #[serde(deserialize_with = "or_default")]
-    pub(super) without_headers: BTreeMap<String, Known>,
+    pub(super) without_headers: BTreeMap<String, Value>,
     #[serde(deserialize_with = "or_default")]
-    pub(super) query_params: BTreeMap<String, Known>,
+    pub(super) query_params: BTreeMap<String, Value>,
     #[serde(deserialize_with = "or_default")]
     pub(super) port: i64,
     #[serde(deserialize_with = "or_default")]

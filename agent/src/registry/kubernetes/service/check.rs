@@ -52,7 +52,7 @@ pub(super) fn check(meta: &Meta, raw: &raw::Document) -> Checked<Service> {
 
 fn kind(spec: &raw::Spec, found: &mut Findings<'_>) -> Option<Kind> {
     match spec.kind.as_str() {
-        "" | "ClusterIP" | "NodePort" | "LoadBalancer" => cluster_ips(spec, found),
+        "" | "ClusterIP" | "NodePort" | "LoadBalancer" => Some(cluster_ips(spec, found)),
         "ExternalName" => external_name(spec, found),
         other => {
             let message =
@@ -74,7 +74,7 @@ fn external_name(spec: &raw::Spec, found: &mut Findings<'_>) -> Option<Kind> {
     None
 }
 
-fn cluster_ips(spec: &raw::Spec, found: &mut Findings<'_>) -> Option<Kind> {
+fn cluster_ips(spec: &raw::Spec, found: &mut Findings<'_>) -> Kind {
     let (first, many) = (&spec.cluster_ip, &spec.cluster_ips);
     if !first.is_empty() && many.first().is_some_and(|it| it != first) {
         let message = format!("the first of clusterIPs is not `{first}`, the clusterIP");
@@ -104,7 +104,7 @@ fn cluster_ips(spec: &raw::Spec, found: &mut Findings<'_>) -> Option<Kind> {
         let message = format!("`{HEADLESS}` stands beside addresses");
         found.add(Code::Service, "spec.clusterIPs", message);
     }
-    Some(if is_headless { Kind::Headless } else { Kind::ClusterIp(addresses) })
+    if is_headless { Kind::Headless } else { Kind::ClusterIp(addresses) }
 }
 
 fn export_to(meta: &Meta, raw: &raw::Document, found: &mut Findings<'_>) -> Option<ExportTo> {

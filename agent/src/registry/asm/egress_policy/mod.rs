@@ -1,10 +1,14 @@
 //! `ASMEgressTrafficPolicy`: which workloads reach which hosts through an egress gateway.
 
+mod check;
+mod gateway_ports;
+mod raw;
+
 use serde_yaml::Value;
 
 use super::super::{
     findings::Checked, header::Header, host::HostPattern, labels::Labels, meta::Meta,
-    port::ServicePort,
+    port::ServicePort, shape::read_spec,
 };
 
 /// A valid policy.
@@ -43,7 +47,15 @@ pub struct EgressTo {
 
 impl EgressPolicy {
     /// Checks a document whose metadata were read.
-    pub fn check(_meta: &Meta, _document: &Value) -> Checked<Self> {
-        todo!()
+    ///
+    /// Source: <https://www.alibabacloud.com/help/en/asm/sidecar/crd-fields-in-an-egress-traffic-policy>.
+    pub fn check(meta: &Meta, document: &Value) -> Checked<Self> {
+        match read_spec::<raw::Spec>(meta, document) {
+            Ok((spec, warnings)) => check::check(meta, document, &spec, warnings),
+            Err(report) => Checked::refused(*report),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,7 +94,8 @@ pub fn of_flow(event: &FlowEvent, context: &Context<'_>) -> Line {
     let directory = context.directory;
     let known = directory.workload(event.workload);
     let policy = known.map(|known| known.policy);
-    let grants = policy.map_or(&[][..], |policy| directory.grants(policy, event.subject));
+    let grants = policy.map(|policy| directory.grants(policy, event.subject));
+    let grants = grants.unwrap_or_default();
     let grant =
         grants.iter().find(|grant| grant.port == event.port && grant.protocol == event.protocol);
     let reason = Reason::from_u8(event.reason);
@@ -110,7 +111,7 @@ pub fn of_flow(event: &FlowEvent, context: &Context<'_>) -> Line {
     };
     let mut message = sentence(reason);
     if let Some(subject) = directory.subject(event.subject) {
-        explain_ports(&mut message, subject, grants, reason);
+        explain_ports(&mut message, &subject, &grants, reason);
     }
     if record.entry.is_none() {
         add_nearest(&mut message, directory, context.name, known);

@@ -3,8 +3,13 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use exeat_common::id::{PolicyId, SubjectId, WorkloadId};
+use ipnet::IpNet;
 
-use super::{services::Services, view::Action};
+use super::{
+    chunked::Chunked,
+    close,
+    view::{Action, Granted, PortKey, Ports, View},
+};
 use crate::{
     registry::{
         host::HostPattern,
@@ -13,14 +18,22 @@ use crate::{
     workloads::WorkloadKey,
 };
 
-/// Explains the identifiers of one compilation.
-#[derive(Clone, Debug, Default)]
+/// Explains the identifiers of one compilation. Cheap to copy.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Directory {
-    pub(super) subjects: BTreeMap<SubjectId, String>,
-    pub(super) grants: BTreeMap<(PolicyId, SubjectId), Vec<Grant>>,
-    pub(super) workloads: BTreeMap<WorkloadId, Known>,
+    pub(super) subjects: Chunked<SubjectId, Subject>,
+    /// Of the policies that have rules.
+    pub(super) views: BTreeMap<PolicyId, View>,
+    pub(super) workloads: Arc<BTreeMap<WorkloadId, Known>>,
     /// Every host of the registry, seen by somebody or not.
-    pub(super) hosts: BTreeMap<HostPattern, Arc<ObjectRef>>,
+    pub(super) hosts: Chunked<HostPattern, Arc<ObjectRef>>,
+}
+
+/// What a subject stands for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Subject {
+    Pattern(HostPattern),
+    Prefix(IpNet),
 }
 
 /// A workload, as flow records name it.
@@ -67,15 +80,30 @@ impl fmt::Display for Nearest {
     }
 }
 
-impl Directory {
-    pub(super) fn new(services: &Services) -> Self {
-        let hosts = services.hosts().map(|(host, by)| (host.clone(), Arc::clone(by)));
-        Self { hosts: hosts.collect(), ..Self::default() }
+impl fmt::Display for Subject {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pattern(pattern) => pattern.fmt(formatter),
+            // A single address is written without its length.
+            Self::Prefix(net) if net.prefix_len() == net.max_prefix_len() => {
+                net.addr().fmt(formatter)
+            }
+            Self::Prefix(net) => net.fmt(formatter),
+        }
     }
+}
 
+fn grant((&(port, protocol), granted): (&PortKey, &Granted)) -> Grant {
+    Grant { port, protocol, entry: Arc::clone(&granted.entry), action: granted.action.clone() }
+}
+
+impl Directory {
     /// A pattern such as `*.example.com` or a prefix such as `192.0.2.0/24`.
-    pub fn subject(&self, subject: SubjectId) -> Option<&str> {
-        self.subjects.get(&subject).map(String::as_str)
+    pub fn subject(&self, subject: SubjectId) -> Option<String> {
+        if subject == SubjectId::ANYWHERE {
+            return Some("any address".to_owned());
+        }
+        self.subjects.get(&subject).map(ToString::to_string)
     }
 
     pub fn workload(&self, workload: WorkloadId) -> Option<&Known> {
@@ -87,8 +115,8 @@ impl Directory {
     }
 
     /// Every port that `policy` has on `subject`, by number.
-    pub fn grants(&self, policy: PolicyId, subject: SubjectId) -> &[Grant] {
-        self.grants.get(&(policy, subject)).map_or(&[], Vec::as_slice)
+    pub fn grants(&self, policy: PolicyId, subject: SubjectId) -> Vec<Grant> {
+        self.ports(policy, subject).iter().flat_map(|ports| ports.iter()).map(grant).collect()
     }
 
     /// What one port of a subject rests on.
@@ -98,10 +126,26 @@ impl Directory {
         subject: SubjectId,
         port: u16,
         protocol: u8,
-    ) -> Option<&Grant> {
-        self.grants(policy, subject)
-            .iter()
-            .find(|grant| grant.port == port && grant.protocol == protocol)
+    ) -> Option<Grant> {
+        let ports = self.ports(policy, subject)?;
+        ports.get_key_value(&(port, protocol)).map(grant)
+    }
+
+    fn ports(&self, policy: PolicyId, subject: SubjectId) -> Option<Arc<Ports>> {
+        let view = self.views.get(&policy)?;
+        if subject == SubjectId::ANYWHERE {
+            return Some(Arc::new(view.anywhere.clone()));
+        }
+        match self.subjects.get(&subject)? {
+            Subject::Pattern(pattern) => {
+                let wider: Vec<HostPattern> = pattern.covering().collect();
+                close::name(view, pattern, &wider)
+            }
+            Subject::Prefix(net) => {
+                let around: Vec<IpNet> = close::around(*net).collect();
+                close::prefix(view, net, &around)
+            }
+        }
     }
 
     /// The entry of the whole registry whose host is nearest to `name`, by labels from the right;
@@ -109,10 +153,12 @@ impl Directory {
     pub fn nearest(&self, name: &str) -> Option<Nearest> {
         let name = HostPattern::parse(name).ok()?;
         // Hosts sort by labels from the right, so those with most in common stand beside it.
-        let before = self.hosts.range(..=&name).next_back();
-        let after = self.hosts.range(&name..).next();
+        let before = self.hosts.last_until(&name);
+        let after = self.hosts.iter_from(&name).next();
         // Above it stand the wildcards that would cover it, further off in the order.
-        let covering = name.covering().find_map(|wide| self.hosts.get_key_value(&wide));
+        let covering = name
+            .covering()
+            .find_map(|wide| self.hosts.last_until(&wide).filter(|(host, _)| **host == wide));
         let shared = |host: &HostPattern| host.shared_labels(&name);
         // Of equals the last counts: what covers the name.
         let nearest =

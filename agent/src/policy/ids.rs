@@ -15,13 +15,13 @@ use crate::{
 };
 
 /// Most subjects that left the registry and still have rules. Beyond, the oldest are forgotten.
-const RETIRED: usize = 4096;
+pub(super) const RETIRED: usize = 4096;
 
 /// The numbers given out so far. They only grow: a number is never given to something else.
 ///
 /// A subject that leaves the registry is *retired*: it keeps its number and, where a shorter
 /// pattern or prefix still covers it, its rules, because facts and established flows name it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ids {
     patterns: BTreeMap<HostPattern, SubjectId>,
     prefixes: BTreeMap<IpNet, SubjectId>,
@@ -38,7 +38,7 @@ pub struct Ids {
 }
 
 /// A workload as it was placed last.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Placed {
     id: WorkloadId,
     cgroup: Option<u64>,
@@ -46,7 +46,7 @@ struct Placed {
     policy: Option<PolicyId>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Found {
     by_cgroup: BTreeMap<u64, WorkloadValue>,
     by_ifindex: BTreeMap<u32, WorkloadValue>,
@@ -131,15 +131,37 @@ impl Ids {
     }
 
     /// Forgets subjects that left the registry and that nothing in the kernel names any more.
-    /// `current` are the tables compiled last.
-    pub fn forget_retired(&mut self, current: &Image, in_use: impl Fn(SubjectId) -> bool) {
+    /// `current` are the tables compiled last. Returns those that were forgotten.
+    pub(super) fn forget_retired(
+        &mut self,
+        current: &Image,
+        in_use: impl Fn(SubjectId) -> bool,
+    ) -> Vec<SubjectId> {
         let mut kept: BTreeSet<SubjectId> = current.prefixes.values().copied().collect();
         for value in current.names.values() {
             kept.extend([value.exact, value.wildcard]);
         }
-        let stays = |subject: &SubjectId| kept.contains(subject) || in_use(*subject);
+        let mut forgotten = Vec::new();
+        let mut stays = |subject: &SubjectId| {
+            let stays = kept.contains(subject) || in_use(*subject);
+            if !stays {
+                forgotten.push(*subject);
+            }
+            stays
+        };
         self.patterns.retain(|_, subject| stays(subject));
         self.prefixes.retain(|_, subject| stays(subject));
+        forgotten
+    }
+
+    /// Every pattern that has a number.
+    pub(super) const fn patterns(&self) -> &BTreeMap<HostPattern, SubjectId> {
+        &self.patterns
+    }
+
+    /// Every prefix that has a number.
+    pub(super) const fn prefixes(&self) -> &BTreeMap<IpNet, SubjectId> {
+        &self.prefixes
     }
 
     /// The number of a pattern; none once all are used up.
@@ -181,20 +203,14 @@ impl Ids {
         self.targets.retain(|_, number| current.contains_key(number));
     }
 
-    /// Patterns that have a number and are not in `current`; too many are forgotten.
-    pub(super) fn retired_patterns(
+    /// Forgets the oldest of the patterns and prefixes that left, where they are too many.
+    pub(super) fn limit_retired(
         &mut self,
-        current: &BTreeSet<HostPattern>,
-    ) -> Vec<(HostPattern, SubjectId)> {
-        retire(&mut self.patterns, |host| current.contains(host))
-    }
-
-    /// As [`Self::retired_patterns`].
-    pub(super) fn retired_prefixes(
-        &mut self,
-        current: &BTreeSet<IpNet>,
-    ) -> Vec<(IpNet, SubjectId)> {
-        retire(&mut self.prefixes, |net| current.contains(net))
+        is_pattern_retired: impl Fn(&HostPattern) -> bool,
+        is_prefix_retired: impl Fn(&IpNet) -> bool,
+    ) {
+        limit_retired(&mut self.patterns, is_pattern_retired);
+        limit_retired(&mut self.prefixes, is_prefix_retired);
     }
 
     /// The number of a workload, and which policy it had. A workload of the same name at another
@@ -248,6 +264,11 @@ impl Ids {
     pub(super) fn keep_workloads(&mut self, present: &BTreeSet<WorkloadKey>) {
         self.workloads.retain(|key, _| present.contains(key));
         self.found = Found::default();
+    }
+
+    /// Notes that a policy has another view now.
+    pub(super) fn replace_view(&mut self, policy: PolicyId, view: View) {
+        self.views.insert(policy, view);
     }
 
     /// Gives every group of workloads a policy. A group keeps its number if all its members had it
@@ -304,13 +325,13 @@ impl Placed {
     }
 }
 
-fn retire<K: Clone + Ord>(
+fn limit_retired<K: Clone + Ord>(
     known: &mut BTreeMap<K, SubjectId>,
-    is_current: impl Fn(&K) -> bool,
-) -> Vec<(K, SubjectId)> {
+    is_retired: impl Fn(&K) -> bool,
+) {
     let mut retired: Vec<(K, SubjectId)> = known
         .iter()
-        .filter(|(key, _)| !is_current(key))
+        .filter(|(key, _)| is_retired(key))
         .map(|(key, subject)| (key.clone(), *subject))
         .collect();
     if retired.len() > RETIRED {
@@ -319,5 +340,4 @@ fn retire<K: Clone + Ord>(
             known.remove(&key);
         }
     }
-    retired
 }

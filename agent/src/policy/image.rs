@@ -1,6 +1,9 @@
 //! The kernel's rule tables as one value, and the operations that change it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use exeat_common::{
     abi::{NameValue, ResolverKey, RuleKey, RuleValue, Settings, Workload},
@@ -38,6 +41,20 @@ impl WireName {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// The name without its first label; none of the root.
+    pub(super) fn parent(&self) -> Option<Self> {
+        parent(&self.0).map(|wire| Self(wire.to_vec()))
+    }
+}
+
+/// A wire name without its first label; none of the root.
+pub(super) fn parent(wire: &[u8]) -> Option<&[u8]> {
+    let (&length, tail) = wire.split_first()?;
+    if length == 0 {
+        return None;
+    }
+    tail.get(usize::from(length)..)
 }
 
 /// A prefix of one policy.
@@ -125,4 +142,26 @@ impl Image {
             }
         }
     }
+}
+
+/// All rule keys of a policy.
+pub(super) fn rules_of(policy: PolicyId) -> RangeInclusive<RuleKey> {
+    let last = SubjectId::prefix(u32::MAX);
+    rules_between(policy, SubjectId::NONE, last)
+}
+
+/// All rule keys of a subject of a policy.
+pub(super) fn rules_at(policy: PolicyId, subject: SubjectId) -> RangeInclusive<RuleKey> {
+    rules_between(policy, subject, subject)
+}
+
+fn rules_between(policy: PolicyId, first: SubjectId, last: SubjectId) -> RangeInclusive<RuleKey> {
+    let end = RuleKey { kind: u8::MAX, ..RuleKey::new(policy, last, u16::MAX, u8::MAX) };
+    RuleKey::new(policy, first, 0, 0)..=end
+}
+
+/// All prefixes of a policy.
+pub(super) fn prefixes_of(policy: PolicyId) -> RangeInclusive<Prefix> {
+    let prefix = |octet: u8| Prefix { policy, address: Address::from_v6([octet; 16]), bits: octet };
+    prefix(0)..=prefix(u8::MAX)
 }

@@ -1,6 +1,7 @@
 //! From the registry to kernel tables: pure functions on values.
 
 pub mod answers;
+pub mod chunked;
 mod close;
 pub mod compile;
 pub mod diff;

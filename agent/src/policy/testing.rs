@@ -19,13 +19,13 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{
     answers::Answers,
-    compile::{self, Compiled, Input},
+    compile::{self, Compiled, Hosts, Input},
     ids::Ids,
     image::{Image, WireName},
     image_tables::{Facts, ImageTables},
     services::Services,
     target::{Backend, Target, TargetKind},
-    view::{Action, Denial, Granted, Unmatched, View},
+    view::{Action, Denial, Granted, Ports, Unmatched, View},
 };
 use crate::{
     config::{Config, Mode, Scope},
@@ -102,11 +102,15 @@ pub(crate) struct Twist {
 
 impl Twist {
     pub(crate) fn apply(&self, namespace: &str, view: &mut View) {
-        for granted in view.names.values_mut().flat_map(|ports| ports.values_mut()) {
-            let number: u8 = granted.entry.name[1..].parse().expect("a number");
-            if granted.action == Action::Allow && self.redirected >> number & 1 == 1 {
-                granted.action = Action::To(target(number));
+        for (host, ports) in view.names.clone().iter() {
+            let mut ports = Ports::clone(ports);
+            for granted in ports.values_mut() {
+                let number: u8 = granted.entry.name[1..].parse().expect("a number");
+                if granted.action == Action::Allow && self.redirected >> number & 1 == 1 {
+                    granted.action = Action::To(target(number));
+                }
             }
+            view.names.insert(host.clone(), Arc::new(ports));
         }
         if namespace != "c" {
             let entry = Arc::new(ObjectRef {
@@ -326,7 +330,9 @@ pub(crate) fn compile_world(world: &World, twist: &Twist, ids: &mut Ids) -> Comp
         let first = members.first().and_then(|index| world.workloads.get(*index));
         twist.apply(&first.expect("a member").workload.key.namespace, view);
     }
-    compile::compile_views(&input, &services, views, ids, reports)
+    let tables = compile::Tables::whole(&input, &views, Hosts::default(), ids);
+    let reports = reports.into_iter().chain(tables.reports).collect();
+    Compiled { image: tables.image, reports, directory: tables.directory }
 }
 
 pub(crate) fn attempt() -> impl Strategy<Value = Attempt> {

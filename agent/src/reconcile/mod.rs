@@ -20,15 +20,15 @@ use crate::{
     metrics::Timings,
     policy::{
         answers::Answers,
-        compile::{Compiled, Input, compile},
+        compile::{Change, Compiler, Input},
         diff::diff,
-        ids::Ids,
         image::Image,
     },
     ready,
     registry::{
         Registry,
         file::{Snapshot, tell_reports},
+        report::Report,
     },
     workloads::{PlacedWorkload, place::Node},
 };
@@ -70,14 +70,25 @@ pub struct Reconcile<D> {
     output: watch::Sender<Arc<State>>,
     heartbeat: watch::Sender<Instant>,
     requests: mpsc::Receiver<SampleRequest>,
-    ids: Ids,
-    /// What the tables hold as far as is known; none after a failure in between.
-    installed: Option<Image>,
+    compiler: Compiler,
+    installed: Installed,
     places: Places,
     is_ready: bool,
     retry: Option<Retry>,
     tick: Interval,
     collect: Interval,
+}
+
+/// What the tables of the kernel hold.
+#[derive(Debug, Default)]
+enum Installed {
+    /// Something failed in between.
+    #[default]
+    Unknown,
+    /// What an earlier agent left.
+    Found(Image),
+    /// What was compiled last.
+    Compiled,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -125,8 +136,8 @@ impl<D: Datapath> Reconcile<D> {
             output,
             heartbeat,
             requests,
-            ids: Ids::default(),
-            installed: None,
+            compiler: Compiler::default(),
+            installed: Installed::default(),
             places: Places::default(),
             is_ready: false,
             retry: None,
@@ -139,8 +150,8 @@ impl<D: Datapath> Reconcile<D> {
     /// Takes over what an earlier agent left and brings it to what is wanted.
     pub fn start(&mut self) -> Result<(), ReconcileError> {
         let installed = self.parts.datapath.dump().map_err(|it| ReconcileError::Dump(it.into()))?;
-        self.ids = Ids::seeded(&installed);
-        self.installed = Some(installed);
+        self.compiler = Compiler::seeded(&installed);
+        self.installed = Installed::Found(installed);
         let collected = self
             .parts
             .datapath
@@ -149,7 +160,7 @@ impl<D: Datapath> Reconcile<D> {
         // Facts may name patterns that the tables no longer hold: their numbers stay theirs.
         let patterns = collected.subjects.iter().filter(|subject| !subject.is_prefix());
         if let Some(highest) = patterns.map(|subject| subject.serial()).max() {
-            self.ids.raise_pattern_floor(highest);
+            self.compiler.raise_pattern_floor(highest);
         }
         self.places = Places::look(&self.parts.config, self.parts.node.as_ref());
         self.sync()
@@ -216,8 +227,8 @@ impl<D: Datapath> Reconcile<D> {
     fn sync(&mut self) -> Result<(), ReconcileError> {
         let started = Instant::now();
         let source = Arc::clone(&self.parts.registry.borrow_and_update());
-        let compiled = self.compile(&source.loaded.registry);
-        let changes = self.write_tables(&compiled.image)?;
+        let change = self.compile(&source.loaded.registry);
+        let changes = self.write_tables(change)?;
         // After the tables: what is attached finds its rules, what is detached lost them before.
         let attachments = self.places.attach(&mut self.parts.datapath);
         let failed = attachments.iter().find_map(|it| it.result.as_ref().err().cloned());
@@ -225,11 +236,11 @@ impl<D: Datapath> Reconcile<D> {
         if changes > 0 {
             tracing::info!(changes, "tables written");
         }
-        self.publish(source, compiled, attachments, failed.clone());
+        self.publish(source, attachments, failed.clone());
         failed.map_or(Ok(()), |why| Err(ReconcileError::Attach(why)))
     }
 
-    fn compile(&mut self, registry: &Registry) -> Compiled {
+    fn compile(&mut self, registry: &Registry) -> Change {
         let workloads: Vec<PlacedWorkload> = self.places.workloads().cloned().collect();
         let input = Input {
             registry,
@@ -237,34 +248,38 @@ impl<D: Datapath> Reconcile<D> {
             workloads: &workloads,
             answers: &Answers::default(),
         };
-        compile(&input, &mut self.ids)
+        self.compiler.update(&input)
     }
 
     /// Returns how many entries changed.
-    fn write_tables(&mut self, desired: &Image) -> Result<usize, ReconcileError> {
-        // Taken out: if writing fails in the middle, nobody knows what is installed.
-        let mut installed = match self.installed.take() {
-            Some(installed) => installed,
-            None => self.parts.datapath.dump().map_err(|it| ReconcileError::Dump(it.into()))?,
+    fn write_tables(&mut self, change: Change) -> Result<usize, ReconcileError> {
+        let datapath = &mut self.parts.datapath;
+        let Some(desired) = self.compiler.image() else {
+            return Ok(0);
         };
-        let operations = diff(&installed, desired);
+        // Taken out: if writing fails in the middle, nobody knows what is installed.
+        let operations = match (std::mem::take(&mut self.installed), change) {
+            (Installed::Compiled, Change::Steps(operations)) => operations,
+            (Installed::Compiled, Change::Whole(Some(before))) => diff(&before, desired),
+            (Installed::Found(found), _) => diff(&found, desired),
+            (Installed::Unknown | Installed::Compiled, _) => {
+                let found = datapath.dump().map_err(|it| ReconcileError::Dump(it.into()))?;
+                diff(&found, desired)
+            }
+        };
         if !operations.is_empty() {
-            self.parts
-                .datapath
-                .apply(&operations)
-                .map_err(|it| ReconcileError::Apply(it.into()))?;
-            installed.apply(&operations);
+            datapath.apply(&operations).map_err(|it| ReconcileError::Apply(it.into()))?;
         }
-        self.installed = Some(installed);
+        self.installed = Installed::Compiled;
         Ok(operations.len())
     }
 
     fn collect_garbage(&mut self) {
         match self.parts.datapath.collect_garbage() {
             Ok(collected) => {
-                if let Some(installed) = &self.installed {
+                if let Installed::Compiled = self.installed {
                     let in_use = |subject| collected.subjects.contains(&subject);
-                    self.ids.forget_retired(installed, in_use);
+                    self.compiler.forget_retired(in_use);
                 }
             }
             Err(error) => tracing::warn!(%error, "remove expired facts and idle flows"),
@@ -284,20 +299,22 @@ impl<D: Datapath> Reconcile<D> {
     fn publish(
         &mut self,
         source: Arc<Snapshot>,
-        compiled: Compiled,
         attachments: Vec<AttachmentState>,
         problem: Option<String>,
     ) {
         let known = Arc::clone(&self.output.borrow());
-        tell_reports(compiled.reports.iter().filter(|report| !known.reports.contains(report)));
+        let (reports, directory) = (self.compiler.reports(), self.compiler.directory());
+        // Both are sorted.
+        let is_new = |report: &&Report| known.reports.binary_search(report).is_err();
+        tell_reports(reports.iter().filter(is_new));
         self.output.send_replace(Arc::new(State {
             is_synced: true,
             problem,
-            workloads: self.places.states(&self.parts.config, &attachments, &compiled.directory),
+            workloads: self.places.states(&self.parts.config, &attachments, &directory),
             attachments,
             source,
-            reports: compiled.reports.into(),
-            directory: Arc::new(compiled.directory),
+            reports: reports.into(),
+            directory: Arc::new(directory),
         }));
         self.tell_readiness();
     }

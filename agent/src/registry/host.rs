@@ -111,6 +111,11 @@ impl HostPattern {
         wire
     }
 
+    /// Bytes of [`Self::wire`].
+    pub fn wire_length(&self) -> usize {
+        self.reversed.len() + 1
+    }
+
     /// Whether every name of `other` is a name of `self`.
     pub fn covers(&self, other: &Self) -> bool {
         if self.wildcard {
@@ -329,6 +334,7 @@ mod tests {
     fn wire_form_round_trips() {
         assert_eq!(host("*.a.bc").wire(), b"\x01a\x02bc\x00");
         assert_eq!(host("a.bc").labels(), 2);
+        assert_eq!(host("*.a.bc").wire_length(), 6);
         for text in ["*.a.bc", "a.bc", "x"] {
             let pattern = host(text);
             let again = HostPattern::from_wire(&pattern.wire(), pattern.is_wildcard());

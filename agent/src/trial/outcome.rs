@@ -118,7 +118,7 @@ impl Context<'_> {
         let is_lost = decision.verdict == reason::Verdict::Redirect && target.is_none();
         let reason = if is_lost { Reason::NoRedirect } else { decision.reason };
         let step = step(decision);
-        let denied = grant.filter(|_| verdict == Verdict::Deny && step == 4);
+        let denied = grant.as_ref().filter(|_| verdict == Verdict::Deny && step == 4);
         let (label, sentence) = self.why(reason, denied);
         Outcome {
             verdict,
@@ -137,10 +137,10 @@ impl Context<'_> {
         if subject == SubjectId::ANYWHERE {
             return Some("any address".to_owned());
         }
-        self.trial.directory.subject(subject).map(str::to_owned)
+        self.trial.directory.subject(subject)
     }
 
-    fn grant(&self, subject: SubjectId) -> Option<&Grant> {
+    fn grant(&self, subject: SubjectId) -> Option<Grant> {
         let Attempt { port, protocol, .. } = self.attempt;
         self.trial.directory.grant(self.policy?, subject, *port, protocol.number())
     }

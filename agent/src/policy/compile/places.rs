@@ -1,6 +1,9 @@
 //! Where workloads are found: by cgroup and by interface.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use exeat_common::{
     abi::{Workload as WorkloadValue, mode, workload_flag},
@@ -9,13 +12,9 @@ use exeat_common::{
     limits::{CGROUP_DEPTHS, WORKLOAD_ADDRESSES, WORKLOADS_ENTRIES},
 };
 
-use super::{Input, Numbered, targets::Fallback};
+use super::{Input, groups::Numbered, tables::Tables, targets::Fallback};
 use crate::{
-    policy::{
-        directory::{Directory, Known},
-        ids::Group,
-        image::Image,
-    },
+    policy::{directory::Known, ids::Group, image::Image},
     registry::report::{Code, ObjectRef, Report},
     workloads::{PlacedWorkload, WorkloadKey},
 };
@@ -24,21 +23,17 @@ use crate::{
 pub(super) struct Members<'a> {
     /// One line a workload of the input.
     pub(super) numbered: &'a [Numbered],
-    pub(super) policies: &'a BTreeMap<PolicyId, &'a Group>,
+    pub(super) groups: &'a BTreeMap<PolicyId, Group>,
     /// None for policies that the tables cannot hold.
     pub(super) fallbacks: &'a BTreeMap<PolicyId, Fallback>,
 }
 
 /// Fills the workload tables and the depths at which the kernel looks.
-pub(super) fn write(
-    input: &Input<'_>,
-    members: &Members<'_>,
-    image: &mut Image,
-    directory: &mut Directory,
-    reports: &mut BTreeSet<Report>,
-) {
+pub(super) fn write(input: &Input<'_>, members: &Members<'_>, tables: &mut Tables) {
+    let Tables { image, directory, reports, .. } = tables;
+    let mut workloads = BTreeMap::new();
     let policy_of: BTreeMap<&WorkloadKey, PolicyId> = members
-        .policies
+        .groups
         .iter()
         .flat_map(|(id, group)| group.members.iter().map(|key| (key, *id)))
         .collect();
@@ -48,7 +43,7 @@ pub(super) fn write(
         let Some(policy) = policy_of.get(key).copied() else {
             continue;
         };
-        directory.workloads.insert(
+        workloads.insert(
             number.id,
             Known { key: key.clone(), labels: placed.workload.labels.clone(), policy },
         );
@@ -69,6 +64,7 @@ pub(super) fn write(
             image.by_ifindex.insert(ifindex, value);
         }
     }
+    directory.workloads = Arc::new(workloads);
     bound(&mut image.by_cgroup, reports);
     bound(&mut image.by_ifindex, reports);
     write_depths(input, depths, image, reports);

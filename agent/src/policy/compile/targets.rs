@@ -1,6 +1,6 @@
 //! Targets of views: how much room they take, and their numbers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use exeat_common::{
     abi::mode,
@@ -9,7 +9,6 @@ use exeat_common::{
 
 use crate::policy::{
     ids::Ids,
-    image::Image,
     target::Target,
     view::{Action, Unmatched, View},
 };
@@ -22,14 +21,12 @@ pub(super) struct Targets<'a> {
 }
 
 impl<'a> Targets<'a> {
-    /// Takes in those of `view`; says whether there was room. One half of the tables is left for
-    /// the targets of before, which stay until nothing names them.
+    /// Takes in those of `view`; says whether there was room.
     pub(super) fn take(&mut self, view: &'a View) -> bool {
         let fresh: BTreeSet<&Target> =
             of(view).into_iter().filter(|target| !self.targets.contains(target)).collect();
         let backends: usize = fresh.iter().map(|target| target.backends.len()).sum();
-        let fits = self.targets.len() + fresh.len() <= TARGETS_ENTRIES / 2
-            && self.backends + backends <= BACKENDS_ENTRIES / 2;
+        let fits = fit(self.targets.len() + fresh.len(), self.backends + backends);
         if fits {
             self.targets.extend(fresh);
             self.backends += backends;
@@ -38,8 +35,15 @@ impl<'a> Targets<'a> {
     }
 }
 
+/// Whether there is room for so many. One half of the tables is left for the targets of before,
+/// which stay until nothing names them.
+pub(super) const fn fit(targets: usize, backends: usize) -> bool {
+    targets <= TARGETS_ENTRIES / 2 && backends <= BACKENDS_ENTRIES / 2
+}
+
 fn of(view: &View) -> BTreeSet<&Target> {
-    let ports = view.names.values().chain(view.prefixes.values()).chain([&view.anywhere]);
+    let ports = view.names.values().chain(view.prefixes.values());
+    let ports = ports.map(|ports| &**ports).chain([&view.anywhere]);
     let mut targets: BTreeSet<&Target> = ports
         .flat_map(|ports| ports.values())
         .filter_map(|granted| match &granted.action {
@@ -53,15 +57,27 @@ fn of(view: &View) -> BTreeSet<&Target> {
     targets
 }
 
-/// The number of a target, which is in the table from then on.
-pub(super) fn number(target: &Target, ids: &mut Ids, image: &mut Image) -> u32 {
-    let number = ids.target(target);
-    image.targets.entry(number).or_insert_with(|| target.clone());
-    number
+/// Gives targets their numbers.
+pub(super) struct Numbering<'a> {
+    pub(super) ids: &'a mut Ids,
+    /// Those that were asked for.
+    pub(super) targets: BTreeMap<u32, Target>,
+}
+
+impl<'a> Numbering<'a> {
+    pub(super) const fn new(ids: &'a mut Ids) -> Self {
+        Self { ids, targets: BTreeMap::new() }
+    }
+
+    pub(super) fn target(&mut self, target: &Target) -> u32 {
+        let number = self.ids.target(target);
+        self.targets.entry(number).or_insert_with(|| target.clone());
+        number
+    }
 }
 
 /// What a workload does with flows that no rule covers.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Fallback {
     /// [`mode`] byte.
     pub(super) mode: u8,
@@ -69,13 +85,11 @@ pub(super) struct Fallback {
 }
 
 impl Fallback {
-    pub(super) fn of(unmatched: &Unmatched, ids: &mut Ids, image: &mut Image) -> Self {
+    pub(super) fn of(unmatched: &Unmatched, numbering: &mut Numbering<'_>) -> Self {
         match unmatched {
             Unmatched::Deny => Self { mode: mode::REGISTRY_ONLY, target: 0 },
             Unmatched::Allow => Self { mode: mode::ALLOW_ANY, target: 0 },
-            Unmatched::To(target) => {
-                Self { mode: mode::GATEWAY, target: number(target, ids, image) }
-            }
+            Unmatched::To(target) => Self { mode: mode::GATEWAY, target: numbering.target(target) },
         }
     }
 }

@@ -8,7 +8,8 @@ use exeat_common::{
     id::{PolicyId, SubjectId},
 };
 
-use super::way::{Way, rules_at};
+use super::way::Way;
+use crate::policy::image::rules_at;
 
 /// Writes what is desired.
 pub(super) fn write(way: &mut Way<'_>, policies: &BTreeSet<PolicyId>) {

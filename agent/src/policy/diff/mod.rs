@@ -40,7 +40,7 @@ use exeat_common::{
     limits::RULES_ENTRIES,
 };
 
-use super::image::{Image, MapOp};
+use super::image::{self, Image, MapOp};
 use way::Way;
 
 /// The operations that turn `installed` into `desired`, in an order in which every flow is judged
@@ -51,7 +51,8 @@ pub fn diff(installed: &Image, desired: &Image) -> Vec<MapOp> {
     diff_within(installed, desired, RULES_ENTRIES)
 }
 
-fn diff_within(installed: &Image, desired: &Image, rules: usize) -> Vec<MapOp> {
+/// As [`diff`], with room for so many rules.
+pub(super) fn diff_within(installed: &Image, desired: &Image, rules: usize) -> Vec<MapOp> {
     let extra = installed.rules.keys().filter(|key| !desired.rules.contains_key(*key));
     let fits = desired.rules.len() + extra.count() <= rules;
     let mut way = Way::new(installed, desired);
@@ -142,10 +143,10 @@ fn complete(way: &mut Way<'_>, fresh: &BTreeSet<PolicyId>) {
             }
         }
         let to = way.to;
-        for (key, value) in to.rules.range(way::rules_of(*policy)) {
+        for (key, value) in to.rules.range(image::rules_of(*policy)) {
             way.set_rule(*key, *value);
         }
-        for (prefix, subject) in to.prefixes.range(way::prefixes_of(*policy)) {
+        for (prefix, subject) in to.prefixes.range(image::prefixes_of(*policy)) {
             way.set_prefix(*prefix, *subject);
         }
     }
@@ -201,7 +202,7 @@ fn close_top(way: &mut Way<'_>) {
 
 fn add_internal(way: &mut Way<'_>) {
     let to = way.to;
-    for (prefix, subject) in to.prefixes.range(way::prefixes_of(PolicyId::INTERNAL)) {
+    for (prefix, subject) in to.prefixes.range(image::prefixes_of(PolicyId::INTERNAL)) {
         way.set_prefix(*prefix, *subject);
     }
 }

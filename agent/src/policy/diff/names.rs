@@ -14,8 +14,8 @@ use exeat_common::{
     id::{PolicyId, SubjectId},
 };
 
-use super::way::{Way, rules_at, rules_of};
-use crate::policy::image::{MapOp, WireName};
+use super::way::Way;
+use crate::policy::image::{MapOp, WireName, parent, rules_at, rules_of};
 
 /// The rules by name that differ.
 pub(super) struct RuleChanges(Vec<Change>);
@@ -206,15 +206,6 @@ fn found(names: &BTreeMap<WireName, NameValue>, name: &WireName, below: bool) ->
         suffix = parent(wire);
     }
     Found::default()
-}
-
-/// The name without its first label; none of the root.
-fn parent(wire: &[u8]) -> Option<&[u8]> {
-    let (&length, tail) = wire.split_first()?;
-    if length == 0 {
-        return None;
-    }
-    tail.get(usize::from(length)..)
 }
 
 fn labels(name: &WireName) -> usize {

@@ -12,9 +12,9 @@ use exeat_common::{
     id::{PolicyId, SubjectId},
 };
 
-use super::way::{Way, prefixes_of, rules_at};
+use super::way::Way;
 use crate::policy::{
-    image::{Image, Prefix},
+    image::{Image, Prefix, prefixes_of, rules_at},
     image_tables::mask,
 };
 

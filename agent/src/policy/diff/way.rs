@@ -1,14 +1,13 @@
 //! The tables as they are on the way, and the operations so far.
 
-use std::{collections::BTreeSet, ops::RangeInclusive};
+use std::collections::BTreeSet;
 
 use exeat_common::{
     abi::{NameValue, ResolverKey, RuleKey, RuleValue, Settings},
-    address::Address,
     id::{PolicyId, SubjectId},
 };
 
-use crate::policy::image::{Image, MapOp, Prefix, WireName};
+use crate::policy::image::{Image, MapOp, Prefix, WireName, prefixes_of, rules_of};
 
 /// Writes only what differs, so every step can simply say what it wants.
 pub(super) struct Way<'a> {
@@ -127,26 +126,4 @@ impl<'a> Way<'a> {
             }
         }
     }
-}
-
-/// All rule keys of a policy.
-pub(super) fn rules_of(policy: PolicyId) -> RangeInclusive<RuleKey> {
-    let last = SubjectId::prefix(u32::MAX);
-    rules_between(policy, SubjectId::NONE, last)
-}
-
-/// All rule keys of a subject of a policy.
-pub(super) fn rules_at(policy: PolicyId, subject: SubjectId) -> RangeInclusive<RuleKey> {
-    rules_between(policy, subject, subject)
-}
-
-fn rules_between(policy: PolicyId, first: SubjectId, last: SubjectId) -> RangeInclusive<RuleKey> {
-    let end = RuleKey { kind: u8::MAX, ..RuleKey::new(policy, last, u16::MAX, u8::MAX) };
-    RuleKey::new(policy, first, 0, 0)..=end
-}
-
-/// All prefixes of a policy.
-pub(super) fn prefixes_of(policy: PolicyId) -> RangeInclusive<Prefix> {
-    let prefix = |octet: u8| Prefix { policy, address: Address::from_v6([octet; 16]), bits: octet };
-    prefix(0)..=prefix(u8::MAX)
 }

@@ -213,10 +213,12 @@ impl Services {
 
     /// Every host that is declared, and by whom first.
     pub fn hosts(&self) -> impl Iterator<Item = (&HostPattern, &Arc<ObjectRef>)> {
-        let declared = self.hosts.iter();
-        declared.filter_map(|(host, by)| {
-            by.iter().find(|it| it.by_name).map(|first| (host, &first.entry))
-        })
+        self.hosts.keys().filter_map(|host| self.declarer(host).map(|by| (host, by)))
+    }
+
+    /// Who declares `host` first, by name.
+    pub fn declarer(&self, host: &HostPattern) -> Option<&Arc<ObjectRef>> {
+        self.declared(host).iter().find(|it| it.by_name).map(|first| &first.entry)
     }
 
     /// Every declaration, once for each of its hosts.

@@ -78,16 +78,22 @@ impl Services {
     }
 
     /// Adds the other objects that declare a touched host or address, with all that they declare:
-    /// what is reported about them may change.
+    /// what is reported about them may change, and what they declare there may decide for others.
     fn add_neighbours(&self, touched: &mut Touched) {
-        let by_host = touched.hosts.iter().flat_map(|host| self.declared(host));
-        let by_net = touched.nets.iter().flat_map(|net| self.claims(net));
-        let neighbours: Vec<_> =
-            by_host.chain(by_net.map(|claim| &claim.declaration)).cloned().collect();
-        for neighbour in neighbours {
-            touched.objects.insert(Arc::clone(&neighbour.entry));
-            touched.hosts.extend(neighbour.hosts.iter().cloned());
-            touched.nets.extend(neighbour.nets());
+        loop {
+            let by_host = touched.hosts.iter().flat_map(|host| self.declared(host));
+            let by_net = touched.nets.iter().flat_map(|net| self.claims(net));
+            let neighbours: Vec<_> =
+                by_host.chain(by_net.map(|claim| &claim.declaration)).cloned().collect();
+            let count = (touched.hosts.len(), touched.nets.len());
+            for neighbour in neighbours {
+                touched.objects.insert(Arc::clone(&neighbour.entry));
+                touched.hosts.extend(neighbour.hosts.iter().cloned());
+                touched.nets.extend(neighbour.nets());
+            }
+            if count == (touched.hosts.len(), touched.nets.len()) {
+                break;
+            }
         }
     }
 

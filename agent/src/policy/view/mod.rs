@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use exeat_common::reason::Reason;
 use ipnet::IpNet;
 
-use super::target::Target;
+use super::{chunked::Chunked, services::update::Touched, target::Target};
 use crate::registry::{
     host::HostPattern,
     labels::Labels,
@@ -30,14 +30,34 @@ pub type PortKey = (u16, u8);
 /// What the ports of one pattern or prefix rest on.
 pub type Ports = BTreeMap<PortKey, Granted>;
 
-/// What of the registry may be used.
+/// What of the registry may be used. Cheap to copy.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct View {
-    pub names: BTreeMap<HostPattern, Ports>,
-    pub prefixes: BTreeMap<IpNet, Ports>,
+    /// No ports are empty.
+    pub names: Chunked<HostPattern, Arc<Ports>>,
+    /// As above.
+    pub prefixes: Chunked<IpNet, Arc<Ports>>,
     /// Ports that are open to every address (`match: istio-compat`). They rank below all else.
     pub anywhere: Ports,
     pub unmatched: Unmatched,
+}
+
+impl View {
+    /// The same view. What it has in common with `other` it then shares with it.
+    #[must_use]
+    pub fn sharing_with(self, other: &Self) -> Self {
+        Self {
+            names: self.names.sharing_with(&other.names),
+            prefixes: self.prefixes.sharing_with(&other.prefixes),
+            ..self
+        }
+    }
+
+    /// Shares what stands around `touched` with `other`, where it is the same there.
+    pub fn share_around(&mut self, touched: &Touched, other: &Self) {
+        touched.hosts.iter().for_each(|host| self.names.share_around(host, &other.names));
+        touched.nets.iter().for_each(|net| self.prefixes.share_around(net, &other.prefixes));
+    }
 }
 
 /// What happens to flows that nothing declares.

@@ -64,17 +64,22 @@ impl Services {
         for host in self.names() {
             let ports = sight.name(host, reports);
             if !ports.is_empty() {
-                names.insert(host.clone(), ports);
+                names.insert(host.clone(), Arc::new(ports));
             }
         }
         let mut prefixes = BTreeMap::new();
         for net in self.prefixes() {
             let ports = sight.address(net, reports);
             if !ports.is_empty() {
-                prefixes.insert(*net, ports);
+                prefixes.insert(*net, Arc::new(ports));
             }
         }
-        View { names, prefixes, anywhere: sight.anywhere(reports), unmatched: sight.unmatched() }
+        View {
+            names: names.into(),
+            prefixes: prefixes.into(),
+            anywhere: sight.anywhere(reports),
+            unmatched: sight.unmatched(),
+        }
     }
 
     /// Makes the touched part of a view anew, after [`Self::update`].
@@ -92,7 +97,7 @@ impl Services {
             if ports.is_empty() {
                 view.names.remove(host);
             } else {
-                view.names.insert(host.clone(), ports);
+                view.names.insert(host.clone(), Arc::new(ports));
             }
         }
         for net in &touched.nets {
@@ -100,7 +105,7 @@ impl Services {
             if ports.is_empty() {
                 view.prefixes.remove(net);
             } else {
-                view.prefixes.insert(*net, ports);
+                view.prefixes.insert(*net, Arc::new(ports));
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod model;
 mod numbers;
+mod steps;
 
 use std::net::IpAddr;
 
@@ -394,7 +395,7 @@ fn the_directory_explains() {
     );
     let Compiled { image, directory, .. } = &case.0;
     let subject = match_name(image, "api.example.com");
-    assert_eq!(directory.subject(subject), Some("api.example.com"));
+    assert_eq!(directory.subject(subject).as_deref(), Some("api.example.com"));
     let workload = image.by_cgroup[&1];
     let known = directory.workload(workload.id).expect("known");
     assert_eq!((known.key.to_string().as_str(), known.policy), ("default/w1", workload.policy));
@@ -418,7 +419,7 @@ fn the_directory_explains() {
         ]
     );
     let prefix = image.prefixes.values().next().expect("a prefix");
-    assert_eq!(directory.subject(*prefix), Some("192.0.2.0/24"));
+    assert_eq!(directory.subject(*prefix).as_deref(), Some("192.0.2.0/24"));
     for (name, expected) in [
         ("example.com", Some("*.example.com (ServiceEntry/default/wild)")),
         ("www.example.com", Some("*.example.com (ServiceEntry/default/wild)")),

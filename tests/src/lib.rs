@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod cgroup;
 pub mod flows;
+pub mod frame;
 pub mod metrics;
 pub mod netns;
 pub mod node;

@@ -140,7 +140,6 @@ impl Metrics {
 
 /// Objects by kind and whether they are in force. Invalid ones are those with an error report.
 fn objects(state: &State) -> BTreeMap<(String, &'static str), u64> {
-    use crate::registry::report::Severity;
     let mut counts = BTreeMap::new();
     let loaded = &state.source.loaded;
     for object in &loaded.in_force {
@@ -149,7 +148,7 @@ fn objects(state: &State) -> BTreeMap<(String, &'static str), u64> {
     let invalid: std::collections::BTreeSet<_> = loaded
         .reports
         .iter()
-        .filter(|report| report.severity == Severity::Error)
+        .filter(|report| report.code.refuses())
         .map(|report| &report.object)
         .collect();
     for object in invalid {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::report::{Code, ObjectRef, Report, Severity};
+use super::report::{Code, ObjectRef, Report};
 
 /// An object that was looked at: the value if it is valid, and what there is to say.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ impl<'a> Findings<'a> {
 
     /// Whether the object breaks a rule, so that it is ignored whole.
     pub(super) fn refuse(&self) -> bool {
-        self.reports.iter().any(|report| report.severity == Severity::Error)
+        self.reports.iter().any(|report| report.code.refuses())
     }
 
     pub(super) fn bound(&mut self, path: &str, length: usize, most: usize) {

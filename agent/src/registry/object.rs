@@ -20,7 +20,7 @@ use super::{
     },
     kubernetes::{endpoints::Endpoints, namespace::Namespace, pod::Pod, service::Service},
     meta::Meta,
-    report::{Code, ObjectRef, Report, Severity},
+    report::{Code, ObjectRef, Report},
 };
 
 /// A document that was looked at.
@@ -35,7 +35,7 @@ pub struct Read {
 impl Read {
     /// Whether the object breaks a rule, so that it is ignored whole.
     pub fn is_invalid(&self) -> bool {
-        self.reports.iter().any(|report| report.severity == Severity::Error)
+        self.reports.iter().any(|report| report.code.refuses())
     }
 }
 
@@ -134,14 +134,14 @@ pub fn read(document: &Value) -> Read {
     } else {
         match reader(&meta) {
             Ok(read) => read(&meta, document),
-            Err(report) => Checked::refused(report),
+            Err(report) => Checked::refused(*report),
         }
     };
     Read { object: meta.object, content: checked.value, reports: checked.reports }
 }
 
 /// Finds the reader of an object, or says why it has none.
-fn reader(meta: &Meta) -> Result<Reader, Report> {
+fn reader(meta: &Meta) -> Result<Reader, Box<Report>> {
     let kind = meta.object.kind.as_str();
     let of_kind = || READERS.iter().filter(|(it, ..)| *it == kind);
     let of_group = of_kind().find(|(_, group, ..)| *group == meta.group());
@@ -157,16 +157,16 @@ fn reader(meta: &Meta) -> Result<Reader, Report> {
         let expected: Vec<String> =
             versions.iter().map(|version| format!("{group}/{version}")).collect();
         let message = format!("`{}` is not {}", meta.api_version, expected.join(", "));
-        return Err(Report::new(Code::ApiVersion, &meta.object, "apiVersion", message));
+        return Err(Box::new(Report::new(Code::ApiVersion, &meta.object, "apiVersion", message)));
     }
     let is_unread =
         UNREAD.iter().any(|(group, kinds)| *group == meta.group() && kinds.contains(&kind));
     if is_unread {
         let message = format!("{kind} is not read: it opens nothing and changes nothing here");
-        return Err(Report::new(Code::Kind, &meta.object, "kind", message));
+        return Err(Box::new(Report::new(Code::Kind, &meta.object, "kind", message)));
     }
     let message = format!("{} {kind} declares no destinations", meta.api_version);
-    Err(Report::new(Code::KindForeign, &meta.object, "kind", message))
+    Err(Box::new(Report::new(Code::KindForeign, &meta.object, "kind", message)))
 }
 
 #[cfg(test)]

@@ -236,6 +236,14 @@ codes! {
     Ignored = Info "I-IGNORED";
 }
 
+impl Code {
+    /// Whether an object with such a report is ignored whole. A route that leads nowhere breaks
+    /// flows, and stands itself.
+    pub fn refuses(self) -> bool {
+        self.severity() == Severity::Error && self != Self::RouteDestinationUnknown
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())

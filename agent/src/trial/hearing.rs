@@ -4,7 +4,6 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
-    net::IpAddr,
 };
 
 use exeat_common::{
@@ -25,19 +24,15 @@ use exeat_common::{
     packet::Packet,
     reason::Reason,
 };
-use hickory_proto::{
-    op::{Message, MessageType, OpCode, Query},
-    rr::{Name, RData, Record, RecordType, rdata},
-};
+use hickory_proto::op::Message;
 
-use super::Lookup;
+use super::{Lookup, message::Exchange};
 use crate::policy::{
     image::Image,
     image_tables::{Facts, ImageTables},
 };
 
-/// Any transaction number and client port.
-const TRANSACTION: u16 = 1;
+/// Any client port.
 const CLIENT_PORT: u16 = 40_000;
 
 /// One workload that listens.
@@ -72,11 +67,8 @@ impl<'a> Hearing<'a> {
             return Reason::NotRegistered;
         }
         let mut reason = Reason::AnswerPassed;
-        let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) =
-            lookup.answers.iter().map(IpAddr::to_canonical).partition(IpAddr::is_ipv4);
-        // As clients do: both families are asked for, each has an answer of its own.
-        for (kind, addresses) in [(RecordType::A, v4), (RecordType::AAAA, v6)] {
-            let each = self.exchange(lookup, kind, &addresses);
+        for exchange in lookup.exchanges() {
+            let each = self.exchange(lookup, &exchange);
             if reason == Reason::AnswerPassed {
                 reason = each;
             }
@@ -84,12 +76,10 @@ impl<'a> Hearing<'a> {
         if self.memory.is_guarded.get() { Reason::AddressGuarded } else { reason }
     }
 
-    fn exchange(&self, lookup: &Lookup, kind: RecordType, addresses: &[IpAddr]) -> Reason {
-        let mut query = Message::new(TRANSACTION, MessageType::Query, OpCode::Query);
-        query.metadata.recursion_desired = true;
-        query.add_query(Query::query(lookup.name.clone(), kind));
-        let answer = answer(lookup, kind, addresses);
-        let (Some(query), Some(answer)) = (Encoded::new(&query), Encoded::new(&answer)) else {
+    fn exchange(&self, lookup: &Lookup, exchange: &Exchange) -> Reason {
+        let query = Encoded::new(&exchange.query);
+        let answer = Encoded::new(&exchange.answer);
+        let (Some(query), Some(answer)) = (query, answer) else {
             return Reason::DnsMalformed;
         };
         let resolver = (Address::from(lookup.resolver.ip()), lookup.resolver.port());
@@ -111,28 +101,6 @@ impl<'a> Hearing<'a> {
             Answer::Drop(reason) => reason,
         }
     }
-}
-
-/// What the resolver says: the aliases in order, then the addresses of the last of them.
-fn answer(lookup: &Lookup, kind: RecordType, addresses: &[IpAddr]) -> Message {
-    let mut message = Message::new(TRANSACTION, MessageType::Response, OpCode::Query);
-    message.metadata.recursion_desired = true;
-    message.metadata.recursion_available = true;
-    message.add_query(Query::query(lookup.name.clone(), kind));
-    let mut owner: &Name = &lookup.name;
-    for alias in &lookup.cname {
-        let data = RData::CNAME(rdata::CNAME(alias.clone()));
-        message.add_answer(Record::from_rdata(owner.clone(), lookup.ttl, data));
-        owner = alias;
-    }
-    for address in addresses {
-        let data = match address {
-            IpAddr::V4(address) => RData::A(rdata::A(*address)),
-            IpAddr::V6(address) => RData::AAAA(rdata::AAAA(*address)),
-        };
-        message.add_answer(Record::from_rdata(owner.clone(), lookup.ttl, data));
-    }
-    message
 }
 
 fn packet(source: (Address, u16), destination: (Address, u16)) -> Packet {

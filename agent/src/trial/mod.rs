@@ -3,6 +3,7 @@
 
 pub mod case;
 mod hearing;
+pub mod message;
 pub mod missing;
 mod outcome;
 pub mod path;
@@ -127,6 +128,9 @@ pub struct Trial {
 /// Cgroup ids of the client and of its sidecar: any two numbers.
 const CGROUP: u64 = 1;
 const SIDECAR_CGROUP: u64 = 2;
+/// Interface of the client: loopback, from which the kernel takes a frame that it is given for a
+/// test run of a program, so that the same tables serve that as well.
+pub const IFINDEX: u32 = 1;
 /// The second at which flows are judged: later than any [`Lookup::age`].
 const NOW: u32 = 1 << 31;
 
@@ -154,6 +158,11 @@ impl Trial {
     /// What the compiler had to say, and what was given to [`Self::with_reports`].
     pub fn reports(&self) -> &[Report] {
         &self.reports
+    }
+
+    /// The tables, as the kernel would have them.
+    pub fn image(&self) -> &Image {
+        &self.image
     }
 
     pub fn directory(&self) -> &Directory {
@@ -222,7 +231,7 @@ fn place(client: &TrialClient) -> PlacedWorkload {
         },
         cgroup_id: Some(CGROUP),
         cgroup_depth: Some(1),
-        ifindex: None,
+        ifindex: Some(IFINDEX),
         sidecar_cgroup_id: client.has_sidecar.then_some(SIDECAR_CGROUP),
     }
 }

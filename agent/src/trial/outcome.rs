@@ -67,6 +67,8 @@ pub struct Outcome {
 /// The part of an outcome that later questions need.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Decided {
+    /// As `decide` made it.
+    pub(super) made: Decision,
     pub(super) reason: Reason,
     pub(super) subject: SubjectId,
     /// What became of each lookup.
@@ -74,6 +76,16 @@ pub(super) struct Decided {
 }
 
 impl Outcome {
+    /// The decision of the wire layer, where nothing can be redirected.
+    pub fn on_the_wire(&self) -> Decision {
+        self.decision.made.without_redirect()
+    }
+
+    /// What became of each lookup of the attempt, in their order.
+    pub fn heard(&self) -> &[Reason] {
+        &self.decision.heard
+    }
+
     /// Whether a question of the workload was refused, so that it was told no address at all.
     pub fn is_name_refused(&self) -> bool {
         self.decision.heard.contains(&Reason::NameNotGranted)
@@ -117,7 +129,7 @@ impl Context<'_> {
             entry: grant.map(|grant| ObjectRef::clone(&grant.entry)),
             rewrite: target.and_then(|target| self.rewrite(target)),
             via: target.and_then(via),
-            decision: Decided { reason, subject: decision.subject, heard },
+            decision: Decided { made: *decision, reason, subject: decision.subject, heard },
         }
     }
 

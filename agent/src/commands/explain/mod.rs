@@ -17,7 +17,7 @@ use exeat_agent::{
     registry::{
         host::HostPattern,
         load::{Loaded, load},
-        report::{ObjectRef, Severity},
+        report::ObjectRef,
     },
     trial::{
         self, Attempt, Lookup, Protocol, Trial, TrialClient, Verdict,
@@ -284,7 +284,7 @@ fn notes(
                 .to_owned(),
         );
     }
-    let invalid = loaded.reports.iter().filter(|it| it.severity == Severity::Error);
+    let invalid = loaded.reports.iter().filter(|it| it.code.refuses());
     let invalid: std::collections::BTreeSet<&ObjectRef> = invalid.map(|it| &it.object).collect();
     if !invalid.is_empty() {
         let names: Vec<String> = invalid.iter().map(ToString::to_string).collect();

@@ -7,6 +7,8 @@ mod links;
 mod sweep;
 mod tables;
 mod targets;
+#[cfg(any(test, feature = "testing"))]
+mod test_run;
 
 use std::{
     fs, io,
@@ -35,6 +37,8 @@ use crate::{
 };
 pub use events::{Events, RingError};
 pub use links::LinkError;
+#[cfg(any(test, feature = "testing"))]
+pub use test_run::{FrameResult, WireProgram};
 
 /// The kernel object, built by `cargo xtask build-ebpf`; empty if it was not.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/exeat.bpf.o"));
@@ -83,6 +87,9 @@ pub enum KernelError {
     Link(#[from] LinkError),
     #[error("ask the kernel about program {program}: {source}")]
     Info { program: &'static str, source: Box<ProgramError> },
+    #[cfg(any(test, feature = "testing"))]
+    #[error("run program {program} on a frame: {source}")]
+    TestRun { program: &'static str, source: Box<ProgramError> },
 }
 
 /// Programs, tables and links of this node.

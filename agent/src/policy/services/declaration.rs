@@ -42,14 +42,22 @@ pub struct Declaration {
     /// Endpoints were declared, found or not.
     pub has_endpoints: bool,
     pub likeness: Likeness,
-    /// A waypoint must carry its flows.
-    pub waypoint: bool,
+    pub carrier: Carrier,
     /// The Kubernetes Service that it is.
     pub service: Option<Arc<Service>>,
     /// The name that its host stands for (`ExternalName`).
     pub alias_of: Option<HostPattern>,
-    /// A Gloo `RouteTable` changes flows to it.
-    pub is_routed_in_gloo: bool,
+}
+
+/// What must take flows on, whoever sends them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Carrier {
+    #[default]
+    Nobody,
+    /// A waypoint of an ambient mesh.
+    Waypoint,
+    /// A proxy that knows Gloo's `RouteTable` for the host.
+    RouteTable,
 }
 
 /// What must be equal for two declarations with different ports to unite.

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Linking,
-    declaration::{Audience, Declaration, Home, Likeness, Port},
+    declaration::{Audience, Carrier, Declaration, Home, Likeness, Port},
 };
 use crate::{
     policy::target::Backend,
@@ -21,6 +21,7 @@ use crate::{
             external_service::{ExternalPort, ExternalService, TargetPort},
             workspace::{Exchange, Workspace},
         },
+        header::Header,
         host::HostPattern,
         istio::{mesh::Cap, service_entry::Resolution},
         labels::selects,
@@ -35,7 +36,7 @@ pub(super) fn declare(
     linking: &Linking<'_>,
     reports: &mut BTreeSet<Report>,
 ) -> Vec<Declaration> {
-    let home = linking.workspace_of(service.header.namespace());
+    let home = linking.workspaces.of(service.header.namespace()).map(|it| &**it);
     let endpoints = endpoints(service, home, linking);
     let mut is_whole = true;
     for (index, port) in service.ports.iter().enumerate() {
@@ -108,8 +109,8 @@ impl Form<'_> {
                 Some(workspace) => Home::Workspace(workspace.header.name().to_owned()),
                 None => Home::Mesh,
             },
-            audience: self.linking.shared_with(header.namespace(), self.home),
-            is_routed_in_gloo: self.linking.has_route_table(&hosts),
+            audience: self.linking.shared_with(header, self.home),
+            carrier: self.linking.carrier(&hosts),
             hosts,
             by_name,
             addresses: self.service.addresses.clone(),
@@ -118,7 +119,6 @@ impl Form<'_> {
             resolution,
             has_endpoints: !self.endpoints.is_empty(),
             likeness: Likeness::default(),
-            waypoint: false,
             service: None,
             alias_of: None,
         }
@@ -164,7 +164,8 @@ fn endpoints<'a>(
     all.map(|endpoint| &**endpoint)
         .filter(|it| !service.selector.is_empty() && selects(&service.selector, &it.header.labels))
         .filter(|it| linking.namespaces.counts(it.header.namespace()))
-        .filter(|it| home.is_none_or(|home| home.holds(it.header.namespace())))
+        .filter(|it| linking.workspaces.reads_config(it.header.namespace()))
+        .filter(|it| home.is_none_or(|home| linking.workspaces.is_in(home, it.header.namespace())))
         .collect()
 }
 
@@ -199,24 +200,20 @@ fn stand_in(service: &ExternalService) -> HostPattern {
 }
 
 impl<'a> Linking<'a> {
-    /// The workspace that holds `namespace`; the oldest, if several claim it.
-    pub(super) fn workspace_of(&self, namespace: &str) -> Option<&'a Workspace> {
-        self.registry.workspaces().iter().map(|it| &**it).find(|it| it.holds(namespace))
-    }
-
-    /// Who sees the external services in `namespace`.
-    fn shared_with(&self, namespace: &str, home: Option<&Workspace>) -> Audience {
-        let workspaces = self.registry.workspaces();
+    /// Who sees an external service.
+    fn shared_with(&self, service: &Header, home: Option<&Workspace>) -> Audience {
+        let workspaces = self.workspaces.list();
         if workspaces.is_empty() {
             return Audience::Exported { to: ExportTo::All, cap: Cap::Public };
         }
         let Some(home) = home else {
+            let namespace = service.namespace();
             tracing::debug!(namespace, "no workspace holds this namespace");
             return Audience::Workspaces(Vec::new());
         };
         let others = workspaces.iter().filter(|other| {
-            let offered = self.exchanges(home, |it| &it.0).any(|it| selects_any(it, other));
-            let taken = self.exchanges(other, |it| &it.1).any(|it| selects_any(it, home));
+            let offered = self.exchanges(home, |it| it.0).any(|it| it.selects(other, service));
+            let taken = self.exchanges(other, |it| it.1).any(|it| it.selects(home, service));
             other.header.object == home.header.object || (offered && taken)
         });
         Audience::Workspaces(others.map(|it| it.header.name().to_owned()).collect())
@@ -230,7 +227,7 @@ impl<'a> Linking<'a> {
     ) -> impl Iterator<Item = &'a Exchange> + 'b {
         let settings = self.registry.workspace_settings().iter();
         settings
-            .filter(|it| workspace.holds(it.header.namespace()))
+            .filter(|it| self.workspaces.is_in(workspace, it.header.namespace()))
             .flat_map(move |it| side(&(it.exports.as_slice(), it.imports.as_slice())))
     }
 
@@ -253,16 +250,13 @@ impl<'a> Linking<'a> {
         }
     }
 
-    fn has_route_table(&self, hosts: &[HostPattern]) -> bool {
-        self.registry.route_tables().iter().any(|table| {
+    fn carrier(&self, hosts: &[HostPattern]) -> Carrier {
+        let is_routed = self.registry.route_tables().iter().any(|table| {
             let meets = |host: &HostPattern| {
                 table.hosts.iter().any(|it| it.covers(host) || host.covers(it))
             };
             table.all_hosts || hosts.iter().any(meets)
-        })
+        });
+        if is_routed { Carrier::RouteTable } else { Carrier::Nobody }
     }
-}
-
-fn selects_any(exchange: &Exchange, workspace: &Workspace) -> bool {
-    exchange.workspaces.iter().any(|it| it.selects(workspace))
 }

@@ -58,10 +58,9 @@ pub(super) fn declare(entry: &ServiceEntry, linking: &Linking<'_>) -> Declaratio
             selector: entry.selector.clone(),
             export_to: entry.export_to.clone(),
         },
-        waypoint: linking.namespaces.has_waypoint(entry.waypoint, namespace),
+        carrier: linking.namespaces.carrier(entry.waypoint, namespace),
         service: None,
         alias_of: None,
-        is_routed_in_gloo: false,
     }
 }
 

@@ -68,10 +68,9 @@ pub(super) fn declare(service: &Arc<Service>, linking: &Linking<'_>) -> Option<D
         resolution: Resolution::None,
         has_endpoints: false,
         likeness: Likeness::default(),
-        waypoint: linking.namespaces.has_waypoint(service.waypoint, header.namespace()),
+        carrier: linking.namespaces.carrier(service.waypoint, header.namespace()),
         service: Some(Arc::clone(service)),
         alias_of,
-        is_routed_in_gloo: false,
     })
 }
 

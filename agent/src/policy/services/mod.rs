@@ -11,6 +11,7 @@ pub(super) mod routes;
 pub(super) mod rules;
 pub(super) mod sidecars;
 pub mod update;
+mod workspaces;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +22,7 @@ use ipnet::IpNet;
 
 use super::answers::Answers;
 use crate::{
-    config::{Config, Matching, Mode},
+    config::{Config, GatewayTransport, Matching, Mode},
     registry::{
         Registry,
         asm::egress_policy::EgressPolicy,
@@ -38,6 +39,7 @@ use crate::{
 };
 use declaration::{Audience, Declaration, Home};
 use namespaces::Namespaces;
+use workspaces::Workspaces;
 
 /// Everything that is declared, indexed for views.
 #[derive(Clone, Debug, Default)]
@@ -56,8 +58,7 @@ pub struct Services {
     pub(super) policies: BTreeMap<HostPattern, Vec<Arc<EgressPolicy>>>,
     pub(super) gateways: Vec<Arc<Gateway>>,
     pub(super) sidecars: BTreeMap<String, Vec<Arc<Sidecar>>>,
-    /// Gloo workspaces, oldest first: the one of a client is the first that holds its namespace.
-    workspaces: Vec<Arc<crate::registry::gloo::workspace::Workspace>>,
+    workspaces: Workspaces,
     pub(super) settings: Settings,
     pub(super) answers: Answers,
 }
@@ -84,8 +85,8 @@ pub(super) struct Settings {
     pub(super) root_namespace: String,
     pub(super) caps_apply_to_all: bool,
     pub(super) sidecar_may_relax: bool,
-    pub(super) gateways_take_plain: bool,
-    pub(super) is_compatible: bool,
+    pub(super) gateway_transport: GatewayTransport,
+    pub(super) matching: Matching,
 }
 
 /// What declarations are made from.
@@ -95,6 +96,7 @@ pub(super) struct Linking<'a> {
     answers: &'a Answers,
     mesh: &'a Mesh,
     namespaces: Namespaces<'a>,
+    workspaces: Workspaces,
     /// Of Services, by namespace and name.
     endpoints: BTreeMap<(&'a str, &'a str), Vec<&'a Endpoints>>,
 }
@@ -113,7 +115,7 @@ impl Services {
         let mut services = Self {
             settings: settings(config, mesh),
             answers: answers.clone(),
-            workspaces: registry.workspaces().to_vec(),
+            workspaces: linking.workspaces.clone(),
             ..Self::default()
         };
         for declaration in linking.declarations(reports) {
@@ -252,8 +254,7 @@ impl Services {
 
     /// Name of the Gloo workspace that holds `namespace`.
     pub(super) fn workspace_of(&self, namespace: &str) -> Option<&str> {
-        let holds = self.workspaces.iter().find(|it| it.holds(namespace));
-        holds.map(|it| it.header.name())
+        self.workspaces.of(namespace).map(|it| it.header.name())
     }
 
     /// Whether a client in `namespace` sees `declaration`, before any Sidecar.
@@ -300,7 +301,9 @@ impl<'a> Linking<'a> {
         mesh: &'a Mesh,
     ) -> Self {
         let namespaces = Namespaces::new(registry, mesh);
-        Self { registry, config, answers, mesh, namespaces, endpoints: endpoints(registry) }
+        let workspaces = Workspaces::new(registry);
+        let endpoints = endpoints(registry);
+        Self { registry, config, answers, mesh, namespaces, workspaces, endpoints }
     }
 
     /// Declarations of all kinds, in no order.
@@ -317,7 +320,9 @@ impl<'a> Linking<'a> {
         let services = services.filter_map(|service| kubernetes::declare(service, self));
         all.extend(services.filter(|it| it.hosts.iter().all(|host| !loops.contains(host))));
         let external = registry.external_services().iter();
-        for service in external.filter(|it| counts(it.header.namespace())) {
+        let external = external.filter(|it| counts(it.header.namespace()));
+        let is_read = |namespace: &str| self.workspaces.reads_config(namespace);
+        for service in external.filter(|it| is_read(it.header.namespace())) {
             all.extend(gloo::declare(service, self, reports));
         }
         all
@@ -366,7 +371,6 @@ fn endpoints(registry: &Registry) -> BTreeMap<(&str, &str), Vec<&Endpoints>> {
 
 /// The mesh may tighten the mode of the configuration, never relax it.
 fn settings(config: &Config, mesh: &Mesh) -> Settings {
-    use crate::config::GatewayTransport;
     Settings {
         mode: match (config.mode, mesh.mode) {
             (Mode::AllowAny, None | Some(Mode::AllowAny)) => Mode::AllowAny,
@@ -375,8 +379,8 @@ fn settings(config: &Config, mesh: &Mesh) -> Settings {
         root_namespace: mesh.root_namespace.clone(),
         caps_apply_to_all: mesh.visibility.as_ref().is_some_and(|it| it.applies_to_sidecars),
         sidecar_may_relax: config.sidecar_may_relax,
-        gateways_take_plain: config.gateway_transport == GatewayTransport::Plain,
-        is_compatible: config.matching == Matching::IstioCompat,
+        gateway_transport: config.gateway_transport,
+        matching: config.matching,
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::declaration::Carrier;
 use crate::registry::{
     Registry,
     istio::mesh::{Cap, Mesh},
-    labels::Labels,
+    labels::{LabelSelector, Labels},
 };
 
 /// Label that names the waypoint of an object or a namespace.
@@ -45,17 +46,17 @@ impl<'a> Namespaces<'a> {
             return Cap::Public;
         };
         let labels = self.labels(namespace);
-        let fits = |(_, rules): &&(Cap, Vec<_>)| {
-            rules.iter().any(|it: &crate::registry::labels::LabelSelector| it.matches(labels))
-        };
+        let fits =
+            |(_, rules): &&(Cap, Vec<_>)| rules.iter().all(|it: &LabelSelector| it.matches(labels));
         visibility.policies.iter().find(fits).map_or(visibility.default, |(cap, _)| *cap)
     }
 
     /// Whether a waypoint carries the flows of an object; `own` is what its own label says.
-    pub(super) fn has_waypoint(&self, own: Option<bool>, namespace: &str) -> bool {
-        own.unwrap_or_else(|| {
+    pub(super) fn carrier(&self, own: Option<bool>, namespace: &str) -> Carrier {
+        let has_waypoint = own.unwrap_or_else(|| {
             let name = self.labels(namespace).get(USE_WAYPOINT);
             name.is_some_and(|name| !name.is_empty() && name != "none")
-        })
+        });
+        if has_waypoint { Carrier::Waypoint } else { Carrier::Nobody }
     }
 }

@@ -116,16 +116,12 @@ pub(in crate::policy) fn judge<'a>(
     rules: &'a [Rule],
     flow: Routed<'_>,
 ) -> Ruled<'a> {
-    for rule in rules {
-        let Some(looks_inside) = fitting(object, rule, flow) else {
-            continue;
-        };
-        if let Some(field) = looks_inside {
-            return Ruled::Proxy(field);
-        }
-        return lead(rule);
-    }
-    Ruled::Nothing
+    let mut judged = rules.iter().map(|rule| match fit(object, rule, flow) {
+        Fit::No => Ruled::Nothing,
+        Fit::Yes => lead(rule),
+        Fit::Inside(field) => Ruled::Proxy(field),
+    });
+    judged.find(|it| !matches!(it, Ruled::Nothing)).unwrap_or(Ruled::Nothing)
 }
 
 /// Where a rule that fits leads.
@@ -140,17 +136,28 @@ pub(in crate::policy) fn lead(rule: &Rule) -> Ruled<'_> {
     }
 }
 
-/// Whether a rule fits; if so, what it looks at inside the flow before it is taken.
-fn fitting(object: &VirtualService, rule: &Rule, flow: Routed<'_>) -> Option<Option<&'static str>> {
+/// Whether a rule is for a flow.
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+enum Fit {
+    Yes,
+    /// It looks inside the flow before it is taken.
+    Inside(&'static str),
+    No,
+}
+
+fn fit(object: &VirtualService, rule: &Rule, flow: Routed<'_>) -> Fit {
     if rule.matches.is_empty() {
-        return object.gateways.contains(&GatewayRef::Mesh).then_some(None);
+        let is_for_all = object.gateways.contains(&GatewayRef::Mesh);
+        return if is_for_all { Fit::Yes } else { Fit::No };
     }
     let fitting = rule.matches.iter().filter(|it| fits(object, it, flow));
+    let each = fitting.map(|it| match it.looks_inside {
+        Some(field) => Fit::Inside(field),
+        None if flow.leaves_open(&it.subnets) => Fit::Inside("destinationSubnets"),
+        None => Fit::Yes,
+    });
     // One that asks nothing of the inside is enough.
-    let inside = |it: &Match| {
-        it.looks_inside.or_else(|| flow.leaves_open(&it.subnets).then_some("destinationSubnets"))
-    };
-    fitting.map(inside).min_by_key(Option::is_some)
+    each.min().unwrap_or(Fit::No)
 }
 
 /// Whether everything holds that can be judged before anything is sent.

@@ -9,10 +9,13 @@ use ipnet::IpNet;
 
 use super::{Linking, Services, istio};
 use crate::{
-    config::Config,
+    config::{Config, Matching},
     policy::answers::Answers,
     registry::{
-        Registry, header::Header, host::HostPattern, istio::service_entry::ServiceEntry,
+        Registry,
+        header::Header,
+        host::HostPattern,
+        istio::{mesh::Mesh, service_entry::ServiceEntry},
         report::ObjectRef,
     },
 };
@@ -40,12 +43,13 @@ impl Services {
         config: &Config,
         answers: &Answers,
     ) -> Option<Touched> {
-        if self.settings.is_compatible || !before.differs_in_entries_only(after) {
+        if self.settings.matching == Matching::IstioCompat || !before.differs_in_entries_only(after)
+        {
             return None;
         }
         let changes = changes(before.service_entries(), after.service_entries());
         let touched = self.touched(&changes)?;
-        let standard = Default::default();
+        let standard = Mesh::default();
         let mesh = after.meshes().first().map_or(&standard, |mesh| &**mesh);
         let linking = Linking::new(after, config, answers, mesh);
         for (old, new) in changes {

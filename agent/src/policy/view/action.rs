@@ -10,7 +10,7 @@ use super::{Action, Denial, choose::Chosen, sight::Sight};
 use crate::{
     policy::{
         services::{
-            declaration::{Declaration, Port},
+            declaration::{Carrier, Declaration, Port},
             rules::Asking,
         },
         target::{Backend, Target, TargetKind},
@@ -81,7 +81,7 @@ impl<'a> Sight<'a> {
         if self.has_proxy() && dial.port.key().1 == protocol::TCP {
             return Action::To(Arc::clone(&self.proxy));
         }
-        if dial.owner.waypoint {
+        if dial.owner.carrier == Carrier::Waypoint {
             return self.through_waypoint(dial, reports);
         }
         match routing {
@@ -129,7 +129,7 @@ impl<'a> Sight<'a> {
             let code = Code::RouteDestinationUnknown;
             return refuse(Reason::RouteUnknown, code, entry, "spec.ports", message, reports);
         }
-        if owner.is_routed_in_gloo {
+        if owner.carrier == Carrier::RouteTable {
             let message = format!(
                 "a RouteTable is for {}, which only a proxy can carry out: flows are denied",
                 chosen.host

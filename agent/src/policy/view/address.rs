@@ -10,6 +10,7 @@ use super::{
     sight::Sight,
 };
 use crate::{
+    config::Matching,
     policy::services::{Claim, declaration::Port},
     registry::{
         cidr,
@@ -47,7 +48,7 @@ impl<'a> Sight<'a> {
     /// and carry no name, the oldest.
     pub(super) fn anywhere(&self, reports: &mut BTreeSet<Report>) -> Ports {
         let mut ports = Ports::new();
-        if !self.services.settings.is_compatible {
+        if self.services.settings.matching != Matching::IstioCompat {
             return ports;
         }
         let mut by_age: Vec<_> = self.services.declarations().collect();

@@ -80,15 +80,7 @@ impl<'a> Sight<'a> {
             return Routing::Direct;
         };
         let routed = self.routed(dial.port.number, dial.dialled);
-        self.ruled(found, routes::judge(found, rules(found), routed))
-    }
-
-    fn ruled(&self, routes: &'a Arc<VirtualService>, ruled: Ruled<'a>) -> Routing<'a> {
-        match ruled {
-            Ruled::Nothing => Routing::Direct,
-            Ruled::Proxy(field) => Routing::Inside { routes: &routes.header.object, field },
-            Ruled::To(destination) => Routing::To { routes, destination },
-        }
+        ruled(found, routes::judge(found, rules(found), routed))
     }
 
     fn routed(&self, port: u16, dialled: Dialled<'_>) -> Routed<'a> {
@@ -134,10 +126,14 @@ impl<'a> Sight<'a> {
         });
         let rank = |it: &HostPattern| (it.is_wildcard(), std::cmp::Reverse(it.labels()));
         match covering.min_by_key(|(it, ..)| rank(it)) {
+            Some((_, object, _, asked)) if asked.looks_inside.is_some() => {
+                let field = asked.looks_inside.unwrap_or_default();
+                Routing::Inside { routes: &object.header.object, field }
+            }
             Some((_, object, _, asked)) if flow.leaves_open(&asked.subnets) => {
                 Routing::Inside { routes: &object.header.object, field: "destinationSubnets" }
             }
-            Some((_, object, rule, _)) => self.ruled(object, routes::lead(rule)),
+            Some((_, object, rule, _)) => ruled(object, routes::lead(rule)),
             // Only the flow itself says which name it is for.
             None if !matches!(dial.dialled, Dialled::Name(_)) => {
                 Routing::Inside { routes: &first.header.object, field: "sniHosts" }
@@ -340,6 +336,14 @@ impl<'a> Sight<'a> {
             Action::To(target) => Some(target),
             Action::Allow | Action::Deny(_) => None,
         }
+    }
+}
+
+fn ruled<'a>(routes: &'a Arc<VirtualService>, ruled: Ruled<'a>) -> Routing<'a> {
+    match ruled {
+        Ruled::Nothing => Routing::Direct,
+        Ruled::Proxy(field) => Routing::Inside { routes: &routes.header.object, field },
+        Ruled::To(destination) => Routing::To { routes, destination },
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
     sight::Sight,
 };
 use crate::{
+    config::GatewayTransport,
     policy::services::egress_gateway,
     registry::{
         asm::egress_policy::{EgressPolicy, EgressTo},
@@ -163,7 +164,7 @@ impl<'a> Sight<'a> {
         if self.has_proxy() && to.port.protocol.transport() == protocol::TCP {
             return Action::To(Arc::clone(&self.proxy));
         }
-        if !self.services.settings.gateways_take_plain {
+        if self.services.settings.gateway_transport == GatewayTransport::Mtls {
             let message = "the gateway takes mutual TLS only, so it would refuse the bytes of a pod without a proxy: flows are denied (gatewayTransport says what it takes)";
             return unsupported(
                 Code::GatewayMtls,

@@ -93,7 +93,8 @@ fn no_case_passes_with_its_verdicts_inverted() {
         assert_eq!(wrong.skipped, right.skipped, "{name}");
         // A flow that is judged right cannot be judged as the opposite as well.
         let flows = |result: &CaseResult| {
-            let mut flows: Vec<usize> = result.mismatches.iter().filter_map(|it| it.flow).collect();
+            let named = result.mismatches.iter().filter_map(|it| Some((it.case.clone(), it.flow?)));
+            let mut flows: Vec<(String, usize)> = named.collect();
             flows.dedup();
             flows
         };

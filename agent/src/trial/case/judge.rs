@@ -1,35 +1,20 @@
-//! Runs one case: compiles its registry for every client, judges its flows, and compares.
+//! Runs one case: compares what became of its flows and objects with what it expects.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-};
+use std::{collections::BTreeSet, net::SocketAddr};
 
-use super::{Case, CaseResult, FlowWords, Mismatch, raw, settings};
+use super::{Case, CaseResult, FlowWords, Mismatch, raw};
 use crate::{
-    config::Config,
-    registry::report::{Report, Severity},
-    trial::{Attempt, Lookup, Outcome, Trial, TrialClient, Verdict},
+    registry::report::Report,
+    trial::{Outcome, Verdict},
 };
 
 impl Case {
     /// Runs the case.
     pub fn run(&self) -> CaseResult {
         let case = &self.0;
-        let loaded = settings::registry(case);
-        let config = settings::config(case);
-        let answers = settings::answers(case);
-        let mut trials: BTreeMap<TrialClient, Trial> = BTreeMap::new();
-        let mut reports: BTreeSet<Report> = loaded.reports.iter().cloned().collect();
-        for flow in &case.expect {
-            trials.entry(client(flow)).or_insert_with_key(|client| {
-                let trial = Trial::new(&loaded.registry, &config, &answers, client);
-                reports.extend(trial.reports().iter().cloned());
-                trial.with_reports(&loaded.reports)
-            });
-        }
+        let compiled = self.compile();
         let mut result = CaseResult::default();
-        for (what, expected, got, why) in objects(case, &reports) {
+        for (what, expected, got, why) in objects(case, &compiled.reports) {
             result.failed += 1;
             let case = case.title.clone();
             result.mismatches.push(Mismatch {
@@ -42,14 +27,13 @@ impl Case {
                 about: None,
             });
         }
-        for (index, flow) in case.expect.iter().enumerate() {
-            if flow.requires.iter().any(|part| !part.is_built()) {
+        for judged in compiled.flows() {
+            if judged.is_skipped {
                 result.skipped += 1;
                 continue;
             }
-            let Some(trial) = trials.get(&client(flow)) else { continue };
-            let outcome = trial.judge(&attempt(flow, &config));
-            let differences = differences(flow, &outcome);
+            let flow = judged.wanted;
+            let differences = differences(flow, &judged.outcome);
             if differences.is_empty() {
                 result.passed += 1;
             } else {
@@ -57,7 +41,7 @@ impl Case {
             }
             result.mismatches.extend(differences.into_iter().map(|difference| Mismatch {
                 case: case.title.clone(),
-                flow: Some(index),
+                flow: Some(judged.index),
                 what: difference.what,
                 expected: difference.expected,
                 got: difference.got,
@@ -67,32 +51,6 @@ impl Case {
         }
         result
     }
-}
-
-fn client(flow: &raw::Flow) -> TrialClient {
-    let raw::Client { namespace, labels, sidecar, ambient, host_network } = flow.client.clone();
-    TrialClient {
-        namespace,
-        labels,
-        has_sidecar: sidecar,
-        is_ambient: ambient,
-        is_host_network: host_network,
-    }
-}
-
-fn attempt(flow: &raw::Flow, config: &Config) -> Attempt {
-    let resolver = flow.resolver.as_ref().map(|it| it.0).or(config.dns.resolvers.first().copied());
-    // Without a trusted resolver nobody can have answered.
-    let lookup = flow.dns.as_ref().zip(resolver).map(|(name, resolver)| Lookup {
-        name: name.0.clone(),
-        answers: flow.answers.clone().unwrap_or_else(|| vec![flow.dest.ip]),
-        cname: flow.cname.iter().map(|it| it.0.clone()).collect(),
-        resolver,
-        ttl: flow.ttl,
-        age: flow.age,
-    });
-    let raw::Destination { ip, port, proto } = flow.dest;
-    Attempt { lookups: lookup.into_iter().collect(), ip, port, protocol: proto }
 }
 
 fn words(flow: &raw::Flow) -> FlowWords {
@@ -173,8 +131,7 @@ fn objects(
     reports: &BTreeSet<Report>,
 ) -> Vec<(&'static str, String, String, String)> {
     let said: BTreeSet<Line> = reports.iter().map(line).collect();
-    let refused: BTreeSet<Line> =
-        reports.iter().filter(|it| it.severity == Severity::Error).map(line).collect();
+    let refused: BTreeSet<Line> = reports.iter().filter(|it| it.code.refuses()).map(line).collect();
     let codes = |object: &str, lines: &BTreeSet<Line>| {
         let codes = lines.iter().filter(|(it, _)| it == object).map(|(_, code)| code.as_str());
         codes.collect::<Vec<_>>().join(", ")
@@ -200,7 +157,7 @@ fn objects(
     for object in refused_objects.into_iter().filter(|it| !listed.contains(*it)) {
         let why = reports
             .iter()
-            .find(|it| it.severity == Severity::Error && it.object.to_string() == *object)
+            .find(|it| it.code.refuses() && it.object.to_string() == *object)
             .map(|it| it.message.clone())
             .unwrap_or_default();
         let got = format!("{object} {}", codes(object, &refused));

@@ -2,6 +2,7 @@
 //! described in `tests/conformance/README.md`.
 
 mod file;
+mod flows;
 mod judge;
 mod raw;
 mod settings;
@@ -13,7 +14,10 @@ mod tests;
 
 use serde::Serialize;
 
-pub use self::file::{CaseFile, InvalidCaseFile, read};
+pub use self::{
+    file::{CaseFile, InvalidCaseFile, read},
+    flows::{CompiledCase, JudgedFlow},
+};
 
 /// One case, as it was written.
 #[derive(Debug)]

@@ -93,7 +93,7 @@ fn what_is_missing() {
         ],
     );
     check(
-        &format!("{}", rules(TO)),
+        &rules(TO),
         &[
             "E-ASM-SPEC spec.egressRules[0].from",
             "E-ASM-SPEC spec.egressRules[0].to",
@@ -111,7 +111,10 @@ fn hosts() {
         |list: &str| to(&format!("{{hosts: [{list}], {PORT}, byEgressGateway: {{port: 80}}}}"));
     let at = "spec.egressRules[0].to[0].hosts";
     check(&hosts(""), &[&format!("E-ASM-SPEC {at}")]);
-    let many = |count: usize| (0..count).map(|it| format!("h{it}.example, ")).collect::<String>();
+    let many = |count: usize| {
+        let hosts: Vec<String> = (0..count).map(|it| format!("h{it}.example")).collect();
+        hosts.join(", ")
+    };
     check(&hosts(&many(50)), &[]);
     check(&hosts(&many(51)), &[&format!("E-ASM-SPEC {at}")]);
     check(&hosts("a.example, '*'"), &[&format!("E-HOST-FULL-WILDCARD {at}[1]")]);

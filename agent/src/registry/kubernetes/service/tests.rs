@@ -106,16 +106,16 @@ fn ports() {
 #[test]
 fn targets() {
     #[track_caller]
-    fn target(field: &str, expected: Option<Target>) {
+    fn target(field: &str, expected: Option<&Target>) {
         let mut service = valid("", &format!("{{ports: [{{port: 80{field}}}]}}"));
-        assert_eq!(service.ports.remove(0).target, expected, "{field}");
+        assert_eq!(service.ports.remove(0).target.as_ref(), expected, "{field}");
     }
     target("", None);
     target(", targetPort: null", None);
     target(", targetPort: 0", None);
     target(", targetPort: ''", None);
-    target(", targetPort: 8080", Some(Target::Number(8080)));
-    target(", targetPort: web", Some(Target::Name("web".into())));
+    target(", targetPort: 8080", Some(&Target::Number(8080)));
+    target(", targetPort: web", Some(&Target::Name("web".into())));
 }
 
 #[test]

@@ -23,6 +23,14 @@ const EXACT_HOSTS: [&str; 6] = [
     "cart.internal.test",
 ];
 const WILDCARDS: [&str; 3] = ["*.example.com", "*.api.example.com", "*.internal.test"];
+/// Hosts of Gloo's services: who owns a host that Istio's entries have as well is left open.
+const GLOO_HOSTS: [&str; 5] = [
+    "gloo.example.com",
+    "mesh.api.example.com",
+    "gloo.internal.test",
+    "*.gloo.internal.test",
+    "www.example.com",
+];
 /// What clients ask for, beside the exact hosts.
 const OTHER_NAMES: [&str; 4] =
     ["new.example.com", "v2.api.example.com", "cache.internal.test", "elsewhere.example.net"];
@@ -52,7 +60,7 @@ pub(crate) fn world(seed: u64) -> World {
     if draft.dice.percent(70) {
         draft.gateways();
     }
-    let count = draft.dice.below(13);
+    let count = draft.dice.below(13).max(draft.dice.below(13));
     for _ in 0..count {
         match draft.dice.below(100) {
             0..=43 => draft.service_entry(),

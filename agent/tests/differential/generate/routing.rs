@@ -149,6 +149,7 @@ impl Draft {
         if self.dice.percent(15) {
             let match_labels = labels(&[("app", self.dice.pick(&["web", "job"]))]);
             spec.workload_selector = Some(PodSelector { match_labels });
+            spec.export_to = if self.dice.percent(50) { vec![".".to_owned()] } else { Vec::new() };
         }
         let mut policy = TrafficPolicy::default();
         match self.dice.below(10) {

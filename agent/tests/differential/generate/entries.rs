@@ -9,8 +9,8 @@ use super::{
         MatchLabels, NamedPort, Pod, PodSpec, PodStatus, ServiceEntry, ServiceEntrySpec,
         ServiceEntryStatus, TargetPort, TlsMode, WorkloadEntry,
     },
-    ADDRESSES, Draft, ENDPOINT_IPS, ENDPOINT_NAMES, EXACT_HOSTS, GLOO_HOSTS, NAMESPACES, PORTS, PREFIXES,
-    VIRTUAL, WILDCARDS, labels,
+    ADDRESSES, Draft, ENDPOINT_IPS, ENDPOINT_NAMES, EXACT_HOSTS, GLOO_HOSTS, NAMESPACES, PORTS,
+    PREFIXES, VIRTUAL, WILDCARDS, labels,
 };
 
 const GLOO: &str = "networking.gloo.solo.io/v2";

@@ -137,12 +137,12 @@ impl Draft {
 
     pub(super) fn destination_rule(&mut self) {
         let meta = self.meta("policy", &NAMESPACES);
-        let mut spec = DestinationRuleSpec::default();
-        spec.host = match self.dice.below(10) {
+        let host = match self.dice.below(10) {
             0..=5 => self.dice.word(&EXACT_HOSTS),
             6..=7 => self.dice.word(&WILDCARDS),
             _ => "egress.istio-system.svc.cluster.local".to_owned(),
         };
+        let mut spec = DestinationRuleSpec { host, ..DestinationRuleSpec::default() };
         if self.dice.percent(20) {
             spec.export_to = vec![self.dice.word(&[".", "*"])];
         }

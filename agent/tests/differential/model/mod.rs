@@ -4,7 +4,9 @@
 //! Where those words do not settle a question, the model says so (`Err`) and the flow is not
 //! compared; how often that happens is bounded by the test.
 
+mod act;
 mod asm;
+mod disputed;
 mod matching;
 pub(crate) mod names;
 mod policies;
@@ -19,7 +21,7 @@ use self::{
     names::{covers, is_loopback, number, plain, prefix_over, selects, socket},
     policies::{Tls, tls_of},
     routes::{Effect, Routes},
-    service::{Class, Port, Service, Source, services},
+    service::{Class, Service, services},
 };
 use super::{
     manifest::{Body, Object, RouteDestination, SidecarSpec},
@@ -172,13 +174,13 @@ impl Model {
         }
         if !rulings.is_empty() {
             if names.len() > 1 {
-                self.check_others(&routes, &view, flow, &names)?;
+                check_others(&routes, &view, flow, &names)?;
             }
             return agreed(rulings.into_iter().map(Ok));
         }
         let hits = by_port(&self.world, &view, flow)?;
         if !hits.is_empty() {
-            self.check_others(&routes, &view, flow, &names)?;
+            check_others(&routes, &view, flow, &names)?;
             return agreed(hits.iter().map(|hit| self.act(&routes, hit, flow)));
         }
         for name in &names {
@@ -208,25 +210,6 @@ impl Model {
         Ok(())
     }
 
-    /// Whether a route without an entry for one name yields to the entry of another is not said.
-    fn check_others(
-        &self,
-        routes: &Routes<'_>,
-        view: &[Service],
-        flow: &Flow,
-        names: &[String],
-    ) -> Result<(), Vague> {
-        for name in names {
-            let is_routed = flow.dest.port == 80
-                && by_name(view, flow, name).is_none()
-                && !matches!(routes.unregistered(name)?, Effect::None);
-            if is_routed {
-                return Err("a route without an entry beside an entry of another name");
-            }
-        }
-        Ok(())
-    }
-
     /// What a name leads to, if some entry, alias or policy knows it on this port.
     fn by_name(
         &self,
@@ -236,10 +219,8 @@ impl Model {
         name: &str,
     ) -> Result<Option<Ruling>, Vague> {
         let hit = by_name(view, flow, name);
-        if std::env::var_os("SKIP").is_some() && let Some(hit) = &hit && hit.class != Class::Http {
-            let other = view.iter().any(|it| it.host != hit.service.host && covers(&it.host, name) && it.ports.iter().any(|port| port.number == flow.dest.port && port.class == Class::Http));
-            let vs = self.world.registry.iter().any(|it| matches!(&it.body, Body::VirtualService(vs) if vs.spec.hosts.iter().any(|host| covers(host, name) && host.len() > hit.service.host.len())));
-            if other && vs { return Err("KNOWN narrower http route of a shorter wildcard"); }
+        if let Some(hit) = &hit {
+            disputed::route_of_a_shorter_wildcard(&self.world, view, hit, flow, name)?;
         }
         if let Some(target) = self.alias(name)
             && asm::gateway(&self.world, flow, &target)?.is_some()
@@ -276,7 +257,7 @@ impl Model {
         routes: &Routes<'_>,
         hit: Option<&Hit>,
         flow: &Flow,
-        policy: &(String, u16),
+        policy: &asm::Gateway,
     ) -> Result<Ruling, Vague> {
         let narrowed =
             view::sidecar(&self.world, &flow.client).is_some_and(|it| !it.egress.is_empty());
@@ -332,166 +313,12 @@ impl Model {
             return Err("routes of an alias");
         }
         let Some(hit) = by_name(view, flow, &target) else { return Ok(None) };
-        if hit.service.host != target {
-            return Err("an alias of a name under a wildcard");
-        }
         let is_hidden = self.world.mesh.is_some()
             || view::sidecar(&self.world, &flow.client).is_some_and(|it| !it.egress.is_empty());
         if is_hidden {
             return Err("who sees an alias");
         }
         Ok(Some(hit))
-    }
-
-    /// What is done with a flow that matched.
-    fn act(&self, routes: &Routes<'_>, hit: &Hit, flow: &Flow) -> Result<Ruling, Vague> {
-        let is_tcp = flow.dest.proto == "tcp";
-        if std::env::var_os("SKIP").is_some() && is_tcp && flow.client.sidecar && !view::is_gateway_pod(&self.world, &flow.client) {
-            let name = match &hit.by { By::Name(name) => Some(name.as_str()), _ => None };
-            if matches!(routes.effect(&hit.service, hit.class, name)?, Effect::Refused) {
-                return Err("KNOWN refused name under a sidecar");
-            }
-        }
-        if is_tcp && flow.client.sidecar {
-            return Ok(Ruling::plain("redirect-sidecar"));
-        }
-        let is_gateway = view::is_gateway_pod(&self.world, &flow.client);
-        let name = match &hit.by {
-            By::Name(name) => Some(name.as_str()),
-            By::Address => None,
-            By::Port if hit.service.host.starts_with('*') => {
-                return Err("a port alone of a wildcard");
-            }
-            By::Port => Some(hit.service.host.as_str()),
-        };
-        let effect = if is_tcp && !is_gateway {
-            routes.effect(&hit.service, hit.class, name)?
-        } else {
-            Effect::None
-        };
-        if let Some(ruling) = self.waypoint(hit, flow, &effect)? {
-            return Ok(ruling);
-        }
-        match effect {
-            Effect::None => {}
-            Effect::NeedsProxy => return Ok(Ruling::deny(Some("U-L7-ROUTE"))),
-            Effect::Refused => return Ok(Ruling::deny(None)),
-            Effect::To(destination, route) => {
-                let ruling = routes.follow(destination, route, Some(&hit.service), hit.class)?;
-                if let Some(ruling) = ruling {
-                    return Ok(ruling);
-                }
-            }
-        }
-        self.direct(hit, flow, is_gateway)
-    }
-
-    fn waypoint(
-        &self,
-        hit: &Hit,
-        flow: &Flow,
-        effect: &Effect<'_>,
-    ) -> Result<Option<Ruling>, Vague> {
-        let is_bound = match hit.service.source {
-            Source::Entry => hit.service.has_waypoint,
-            Source::Gloo | Source::Kubernetes => {
-                let labels = self.world.namespace_labels(&hit.service.namespace);
-                if labels.contains_key("istio.io/use-waypoint") {
-                    return Err("a waypoint of something other than an entry");
-                }
-                false
-            }
-        };
-        if !is_bound {
-            return Ok(None);
-        }
-        let asked = tls_of(&self.world, &flow.client, &hit.service, flow.dest.port, None)?;
-        if flow.dest.proto == "udp" || !matches!(effect, Effect::None) || asked != Tls::Nothing {
-            return Err("a waypoint and something else");
-        }
-        if flow.client.ambient {
-            return Ok(Some(Ruling::allow()));
-        }
-        Ok(Some(Ruling::deny(Some("U-WAYPOINT"))))
-    }
-
-    /// No route has taken the flow: it goes where the entry says.
-    fn direct(&self, hit: &Hit, flow: &Flow, is_gateway: bool) -> Result<Ruling, Vague> {
-        let service = &hit.service;
-        let asked = tls_of(&self.world, &flow.client, service, flow.dest.port, None)?;
-        if flow.dest.proto == "udp" && asked != Tls::Nothing {
-            return Err("a DestinationRule that asks for TLS on UDP");
-        }
-        if flow.dest.proto == "tcp" {
-            let is_open = is_gateway || service.source == Source::Kubernetes;
-            let originates = hit.port.as_ref().is_some_and(|it| it.originates_tls);
-            if is_open && (asked != Tls::Nothing || originates) {
-                return Err("TLS from a gateway pod or to a Kubernetes Service");
-            }
-            match asked {
-                Tls::Originates => return Ok(Ruling::deny(Some("U-TLS-ORIGINATION"))),
-                Tls::Tunnel => return Ok(Ruling::deny(Some("U-TUNNEL"))),
-                Tls::Nothing => {}
-            }
-        }
-        let Some(port) = &hit.port else {
-            // kube-proxy, or the endpoint itself.
-            return Ok(Ruling::allow());
-        };
-        if port.originates_tls {
-            return Ok(Ruling::deny(Some("U-TLS-ORIGINATION")));
-        }
-        self.send(service, port, &hit.by, flow)
-    }
-
-    fn send(&self, service: &Service, port: &Port, by: &By, flow: &Flow) -> Result<Ruling, Vague> {
-        let ip = flow.dest.ip.as_str();
-        let own = port.target.unwrap_or(port.number);
-        let is_by_name = matches!(by, By::Name(_));
-        match service.resolution.as_str() {
-            "NONE" => return Ok(rewritten(flow, vec![(ip.to_owned(), own)])),
-            "DYNAMIC_DNS" if !is_by_name => return Ok(Ruling::deny(Some("U-DYNAMIC-DNS-VIP"))),
-            "DYNAMIC_DNS" if port.target.is_some() => return Err("DYNAMIC_DNS with a targetPort"),
-            "DYNAMIC_DNS" => return Ok(Ruling::allow()),
-            "STATIC" => {}
-            _ if !service.has_endpoints && is_by_name => {
-                return Ok(rewritten(flow, vec![(ip.to_owned(), own)]));
-            }
-            _ => {}
-        }
-        let is_dns = service.resolution.starts_with("DNS");
-        let upstreams = if is_dns && !service.has_endpoints {
-            vec![(service.host.clone(), own)]
-        } else {
-            port.upstreams.clone()
-        };
-        let sockets = upstreams.iter().filter(|(address, _)| address.starts_with("unix:")).count();
-        if sockets > 0 {
-            if sockets < upstreams.len() {
-                return Err("unix sockets beside other endpoints");
-            }
-            return Ok(Ruling::deny(Some("U-UDS")));
-        }
-        let mut found = Vec::new();
-        for (address, target) in upstreams {
-            if number(&address).is_some() {
-                found.push((address, target));
-                continue;
-            }
-            let answers = self.world.resolve.get(&plain(&address)).cloned().unwrap_or_default();
-            if answers.len() > 1 && service.resolution == "DNS_ROUND_ROBIN" {
-                return Err("several addresses of DNS_ROUND_ROBIN");
-            }
-            found.extend(answers.into_iter().map(|it| (it, target)));
-        }
-        if found.is_empty() {
-            return Ok(Ruling::deny(Some("no-upstream")));
-        }
-        let family = |ip: &str| number(ip).map(|(is_v6, _)| is_v6);
-        if found.iter().any(|(it, _)| family(it) != family(ip)) {
-            return Err("endpoints of the other address family");
-        }
-        Ok(rewritten(flow, found))
     }
 
     /// A route for a name that no entry declares, on port 80.
@@ -556,8 +383,9 @@ impl Model {
         let port = proxy.port.as_ref().map(|it| it.number).ok_or("an egressProxy without port")?;
         let service = self.services.iter().find(|it| it.host == host);
         let fixed = service.and_then(|it| it.fixed.iter().find(|it| it.3 == port && !it.2));
-        let (ip, port, _, _) = fixed.ok_or("an egressProxy that is not there")?;
-        let service = service.ok_or("an egressProxy that is not there")?;
+        let (Some((ip, port, _, _)), Some(service)) = (fixed, service) else {
+            return Ok(Ruling::deny(None));
+        };
         if tls_of(&self.world, &flow.client, service, *port, proxy.subset.as_deref())?
             != Tls::Nothing
         {
@@ -565,6 +393,24 @@ impl Model {
         }
         Ok(Ruling::gateway(&format!("{host}:{port}"), &socket(ip, *port)))
     }
+}
+
+/// Whether a route without an entry for one name yields to the entry of another is not said.
+fn check_others(
+    routes: &Routes<'_>,
+    view: &[Service],
+    flow: &Flow,
+    names: &[String],
+) -> Result<(), Vague> {
+    for name in names {
+        let is_routed = flow.dest.port == 80
+            && by_name(view, flow, name).is_none()
+            && !matches!(routes.unregistered(name)?, Effect::None);
+        if is_routed {
+            return Err("a route without an entry beside an entry of another name");
+        }
+    }
+    Ok(())
 }
 
 /// All rulings must be one, for the flow to be settled.
@@ -578,13 +424,6 @@ fn agreed(rulings: impl Iterator<Item = Result<Ruling, Vague>>) -> Result<Ruling
         [one] => Ok(one.clone()),
         _ => Err("several names or hosts that disagree"),
     }
-}
-
-fn rewritten(flow: &Flow, to: Vec<(String, u16)>) -> Ruling {
-    let dialled = socket(&flow.dest.ip, flow.dest.port);
-    let set: BTreeSet<String> = to.iter().map(|(ip, port)| socket(ip, *port)).collect();
-    let is_unchanged = set.iter().all(|it| *it == dialled);
-    Ruling { rewrite: (!is_unchanged).then_some(set), ..Ruling::allow() }
 }
 
 /// The names that the client was told for the destination, as long as they hold.

@@ -3,10 +3,10 @@
 
 use super::{
     super::{
-        manifest::{Body, Match, Object, RouteDestination, Rule, VirtualServiceSpec},
+        manifest::{self, Body, Match, Object, RouteDestination, Rule, VirtualServiceSpec},
         world::{Client, World},
     },
-    Ruling,
+    Ruling, disputed,
     names::{covers, is_subset, is_wildcard, plain, selects, socket},
     policies::{Tls, tls_of},
     service::{Class, Service, Source, kubernetes_host},
@@ -141,14 +141,12 @@ impl<'a> Routes<'a> {
         }
         let of_entry = match (of_entry, class) {
             (of_entry, Class::Tls | Class::Tcp | Class::Sniffed) if is_wildcard(&service.host) => {
-                self.narrower(service, of_entry)?
+                self.narrower(service, class, of_entry)?
             }
             (of_entry, _) => of_entry,
         };
         let Some((route, _)) = of_entry else { return Ok(Effect::None) };
-        if std::env::var_os("SKIP").is_some() {
-            self.known(route, class, |host| is_subset(&service.host, host))?;
-        }
+        self.check_others(route, class, |host| is_subset(&service.host, host))?;
         match class {
             Class::Http => self.http(route, &route.1.http),
             Class::Tls => self.tls(route, service, name),
@@ -173,13 +171,16 @@ impl<'a> Routes<'a> {
     fn narrower(
         &self,
         service: &Service,
+        class: Class,
         of_entry: Option<(Route<'a>, String)>,
     ) -> Result<Option<(Route<'a>, String)>, &'static str> {
         let mut found: Vec<(Route<'a>, String)> = Vec::new();
         for route in self.visible() {
             for host in &route.1.hosts {
                 let host = plain(host);
-                if is_subset(&host, &service.host) && host != service.host {
+                let rules = if class == Class::Tls { &route.1.tls } else { &route.1.tcp };
+                let is_narrower = is_subset(&host, &service.host) && host != service.host;
+                if is_narrower && (class == Class::Sniffed || !rules.is_empty()) {
                     self.check_import(route.0, &host)?;
                     found.push((route, host));
                 }
@@ -283,9 +284,7 @@ impl<'a> Routes<'a> {
         let Some((route, _)) = self.best(|host| covers(host, name))? else {
             return Ok(Effect::None);
         };
-        if std::env::var_os("SKIP").is_some() {
-            self.known(route, Class::Http, |host| covers(host, name))?;
-        }
+        self.check_others(route, Class::Http, |host| covers(host, name))?;
         if route.1.http.is_empty() {
             let others = self.visible();
             let has_http = |it: &Route<'_>| {
@@ -299,15 +298,26 @@ impl<'a> Routes<'a> {
         self.http(route, &route.1.http)
     }
 
-    fn known(&self, route: Route<'a>, class: Class, fits: impl Fn(&str) -> bool) -> Result<(), &'static str> {
-        let has = |it: &Route<'a>| {
-            let rules = match class { Class::Http => &it.1.http, Class::Tls => &it.1.tls, _ => &it.1.tcp };
+    /// Whether routes beside the best one have rules that fit.
+    fn check_others(
+        &self,
+        best: Route<'a>,
+        class: Class,
+        fits: impl Fn(&str) -> bool,
+    ) -> Result<(), &'static str> {
+        let has_rules = |it: &Route<'a>| {
+            let rules = match class {
+                Class::Http => &it.1.http,
+                Class::Tls => &it.1.tls,
+                Class::Tcp | Class::Sniffed | Class::Udp => &it.1.tcp,
+            };
             rules.iter().any(|rule| !self.fitting(*it, rule).is_empty())
         };
-        if !has(&route) && self.visible().iter().any(|it| has(it) && it.1.hosts.iter().any(|host| fits(&plain(host)))) {
-            return Err("KNOWN rules of another VS");
-        }
-        Ok(())
+        let fits = |it: &Route<'a>| it.1.hosts.iter().any(|host| fits(&plain(host)));
+        let routes = self.visible();
+        let is_other = |it: &&Route<'a>| !std::ptr::eq(it.0, best.0);
+        let has_others = routes.iter().filter(is_other).any(|it| fits(it) && has_rules(it));
+        disputed::one_route(has_rules(&best), has_others, class)
     }
 
     /// Follows a route; none if it leads to the service itself.
@@ -407,10 +417,13 @@ impl<'a> Routes<'a> {
 
 /// Where a rule that fits leads.
 fn lead<'a>(route: Route<'a>, rule: &'a Rule) -> Result<Effect<'a>, &'static str> {
-    if rule.rewrite.is_some() {
+    if rule.rewrite.is_some() || rule.fault.is_some() {
         return Ok(Effect::NeedsProxy);
     }
-    match rule.route.as_slice() {
+    // A share of nothing is none.
+    let shares: Vec<&manifest::Route> =
+        rule.route.iter().filter(|it| it.weight != Some(0)).collect();
+    match shares.as_slice() {
         [one] => Ok(Effect::To(&one.destination, route.0)),
         [first, rest @ ..] if rest.iter().all(|it| it.destination == first.destination) => {
             Err("weights among equal destinations")

@@ -44,6 +44,7 @@ pub(crate) struct Port {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are answers to separate questions")]
 pub(crate) struct Service {
     pub(crate) source: Source,
     pub(crate) host: String,
@@ -62,6 +63,8 @@ pub(crate) struct Service {
     /// There is a list of endpoints, or a selector, even if nothing came of it.
     pub(crate) has_endpoints: bool,
     pub(crate) has_waypoint: bool,
+    /// United from several namespaces.
+    pub(crate) is_of_many: bool,
     /// Of a Kubernetes Service: address, port, protocol UDP, number of the Service port.
     pub(crate) fixed: Vec<(String, u16, bool, u16)>,
     pub(crate) is_external_name: bool,
@@ -123,6 +126,7 @@ fn blank(source: Source, object: &Object, host: &str) -> Service {
         auto_addresses: Vec::new(),
         has_endpoints: false,
         has_waypoint: false,
+        is_of_many: false,
         fixed: Vec::new(),
         is_external_name: false,
         is_headless: false,
@@ -361,9 +365,12 @@ fn of_kubernetes(world: &World, object: &Object, service: &manifest::Service) ->
             made.fixed = headless(world, object, &spec.ports);
         }
         Some(ip) => {
-            for port in &spec.ports {
-                let is_udp = port.protocol.as_deref() == Some("UDP");
-                made.fixed.push((ip.to_owned(), port.port, is_udp, port.port));
+            let others = spec.cluster_ips.iter().map(String::as_str).filter(|it| *it != ip);
+            for ip in std::iter::once(ip).chain(others) {
+                for port in &spec.ports {
+                    let is_udp = port.protocol.as_deref() == Some("UDP");
+                    made.fixed.push((ip.to_owned(), port.port, is_udp, port.port));
+                }
             }
         }
         None => made.vague = Some("a Service without an address"),

@@ -186,9 +186,9 @@ pub(crate) fn view(
         let of_host: Vec<&(Sight, Service)> =
             seen.iter().filter(|(_, it)| it.host == host).collect();
         let owner = owner(&of_host, &client.namespace);
-        let owned: Vec<&Service> =
+        let theirs: Vec<&Service> =
             of_host.iter().map(|(_, it)| it).filter(|it| it.scope == owner).collect();
-        let mut made = unite(&owned);
+        let mut made = unite(&theirs);
         if of_host.iter().any(|(_, it)| it.source == Source::Gloo)
             && of_host.iter().any(|(_, it)| it.source != Source::Gloo)
         {
@@ -252,6 +252,7 @@ fn unite(services: &[&Service]) -> Service {
         } else {
             join_ports(&mut made, services[0], younger)
         };
+        made.is_of_many |= made.namespace != younger.namespace;
         made.vague = made.vague.or(younger.vague).or(vague);
     }
     made

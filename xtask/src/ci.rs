@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{run, stages::Stages, test, tidy};
+use crate::{fuzz, run, stages::Stages, test, tidy};
 
 /// The checks that are one cargo call each.
 const CARGO_STAGES: [(&str, &[&str]); 3] = [
@@ -12,6 +12,9 @@ const CARGO_STAGES: [(&str, &[&str]); 3] = [
     ("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     ("docs", &["doc", "--workspace", "--no-deps", "--document-private-items"]),
 ];
+
+/// Long enough to see that the seeds and what lies near them hold.
+const FUZZ_SECONDS: u32 = 30;
 
 /// Runs all stages; the first failure ends it and names the command that repeats it alone.
 pub(crate) fn ci() -> Result<()> {
@@ -29,6 +32,9 @@ pub(crate) fn ci() -> Result<()> {
     }
     stages
         .run("test", "cargo xtask test", || test::test(&test::Options::default()).map(|()| ok()))?;
+    stages.run("fuzz", "cargo xtask fuzz", || {
+        fuzz::fuzz(&fuzz::Options { seconds: FUZZ_SECONDS }).map(|()| ok())
+    })?;
     stages.print();
     Ok(())
 }

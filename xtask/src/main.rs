@@ -9,6 +9,7 @@ mod build;
 mod build_ebpf;
 mod ci;
 mod demo;
+mod fuzz;
 mod licences;
 mod metadata;
 mod run;
@@ -37,6 +38,8 @@ enum Verb {
     Demo(demo::Options),
     /// Build, then run every test: unit, property and kernel (the kernel tests need root)
     Test(test::Options),
+    /// Throw hostile files at the reader of the registry, for a while (needs a nightly compiler)
+    Fuzz(fuzz::Options),
     /// Everything CI checks, in its order, ending with `test`
     Ci,
     /// Check the house rules that no compiler knows
@@ -66,6 +69,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Build(options) => build::build(&options),
         Verb::Demo(options) => demo::demo(&options),
         Verb::Test(options) => test::test(&options),
+        Verb::Fuzz(options) => fuzz::fuzz(&options),
         Verb::Ci => ci::ci(),
         Verb::Tidy => tidy::tidy(),
     }

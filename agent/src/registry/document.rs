@@ -8,9 +8,11 @@ use serde_yaml::Value;
 
 /// Largest file that is read.
 pub const FILE_BYTES: u64 = 4 << 20;
-/// Values one document may hold once its aliases are followed: a file of [`FILE_BYTES`] without
-/// aliases stays below.
-const DOCUMENT_VALUES: usize = 2 << 20;
+/// Values that a text may hold once its aliases are followed. A value takes some 150 bytes of memory
+/// at worst, and manifests have one for eight bytes or more of a file.
+const TEXT_VALUES: usize = 512 << 10;
+/// Bytes of keys and texts that it may hold then: an alias repeats them all.
+const TEXT_BYTES: usize = 8 << 20;
 
 /// How a file is written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,15 +37,20 @@ pub fn parse(text: &str, format: Format) -> Result<Vec<Value>, InvalidDocument> 
     let mut objects = Vec::new();
     match format {
         Format::Yaml => {
+            let mut left = Left { values: TEXT_VALUES, bytes: TEXT_BYTES };
             for document in serde_yaml::Deserializer::from_str(text) {
-                let mut left = DOCUMENT_VALUES;
                 Budget(&mut left).deserialize(document)?;
             }
             for document in serde_yaml::Deserializer::from_str(text) {
                 unfold(Value::deserialize(document)?, &mut objects);
             }
         }
-        Format::Json => unfold(serde_json::from_str(text)?, &mut objects),
+        Format::Json => {
+            let mut left = Left { values: TEXT_VALUES, bytes: TEXT_BYTES };
+            let mut document = serde_json::Deserializer::from_str(text);
+            Budget(&mut left).deserialize(&mut document)?;
+            unfold(serde_json::from_str(text)?, &mut objects);
+        }
     }
     Ok(objects)
 }
@@ -78,8 +85,14 @@ pub(crate) fn unfold(document: Value, objects: &mut Vec<Value>) {
     }
 }
 
-/// Walks a document without keeping it, and refuses one that unfolds to too many values.
-struct Budget<'a>(&'a mut usize);
+/// What a text may still unfold to.
+struct Left {
+    values: usize,
+    bytes: usize,
+}
+
+/// Walks a document without keeping it, and refuses one that unfolds to too much.
+struct Budget<'a>(&'a mut Left);
 
 impl<'de> DeserializeSeed<'de> for Budget<'_> {
     type Value = ();
@@ -91,10 +104,17 @@ impl<'de> DeserializeSeed<'de> for Budget<'_> {
 
 impl Budget<'_> {
     fn spend<E: Error>(&mut self) -> Result<(), E> {
-        *self.0 = self.0.checked_sub(1).ok_or_else(|| {
-            E::custom("the document unfolds to too many values (are there aliases of aliases?)")
+        self.0.values = self.0.values.checked_sub(1).ok_or_else(|| {
+            E::custom("the file unfolds to too many values (are there aliases of aliases?); split it")
         })?;
         Ok(())
+    }
+
+    fn spend_bytes<E: Error>(&mut self, text: &str) -> Result<(), E> {
+        self.0.bytes = self.0.bytes.checked_sub(text.len()).ok_or_else(|| {
+            E::custom("the file unfolds to too long a text (is a long one repeated by aliases?)")
+        })?;
+        self.spend()
     }
 }
 
@@ -121,8 +141,8 @@ impl<'de> Visitor<'de> for Budget<'_> {
         self.spend()
     }
 
-    fn visit_str<E: Error>(mut self, _: &str) -> Result<(), E> {
-        self.spend()
+    fn visit_str<E: Error>(mut self, text: &str) -> Result<(), E> {
+        self.spend_bytes(text)
     }
 
     fn visit_unit<E: Error>(mut self) -> Result<(), E> {

@@ -2,7 +2,7 @@
 //! one of the two is changed; with `EXEAT_DIFFERENTIAL_STRICT` set they are compared all the same,
 //! and the test then shows a small case of each.
 
-use std::sync::OnceLock;
+use std::{net::IpAddr, sync::OnceLock};
 
 use super::{
     super::world::Flow,
@@ -32,6 +32,8 @@ pub(crate) fn one_route(
 /// A UDP port is matched by learned names when there are no addresses, and nothing is said of the
 /// address that Istio gave; the compiler matches that as well.
 pub(crate) fn udp_by_auto_address(service: &Service, flow: &Flow) -> Result<(), &'static str> {
-    let is_it = service.auto_addresses.iter().any(|(it, _)| *it == flow.dest.ip);
+    let canonical = |text: &str| text.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
+    let dialled = canonical(&flow.dest.ip);
+    let is_it = service.auto_addresses.iter().any(|(it, _)| canonical(it) == dialled);
     left_open(is_it, "disputed: UDP to an address that Istio gave")
 }

@@ -1,7 +1,7 @@
 //! The model against the cases of `tests/conformance`: what it must know before anything is
 //! compared with it.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{fs, path::Path};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -17,8 +17,8 @@ const FLOWS: usize = 190;
 #[test]
 fn the_model_agrees_with_the_conformance_cases() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/conformance");
-    let mut unsettled = BTreeMap::new();
-    let mut judged = 0;
+    let mut unsettled = Vec::new();
+    let (mut judged, mut left_out) = (0, 0);
     let mut wrong = Vec::new();
     for file in fs::read_dir(folder).expect("the cases") {
         let path = file.expect("a file").path();
@@ -26,30 +26,37 @@ fn the_model_agrees_with_the_conformance_cases() {
             continue;
         }
         let text = fs::read_to_string(&path).expect("a case");
-        let world = world(&text);
-        let model = Model::new(&world);
-        for flow in world.expect.iter().filter(|it| it.requires.is_empty()) {
-            match model.judge(flow) {
-                Err(why) => {
-                    *unsettled.entry(format!("{}: {why}", path.display())).or_insert(0) += 1;
-                }
-                Ok(ruling) => {
-                    judged += 1;
-                    if !is_as_expected(flow, &ruling) {
-                        wrong.push(format!("{}: {flow:?}\n  {ruling:?}", path.display()));
-                    }
+        for document in serde_yaml::Deserializer::from_str(&text) {
+            let case = Value::deserialize(document).expect("YAML");
+            if has_workspaces(&case) {
+                left_out += 1;
+                continue;
+            }
+            let world = world(case);
+            let model = Model::new(&world);
+            for flow in world.expect.iter().filter(|it| it.requires.is_empty()) {
+                let place = format!("{}: {flow:?}", path.display());
+                match model.judge(flow) {
+                    Err(why) => unsettled.push(format!("{place}: {why}")),
+                    Ok(ruling) if is_as_expected(flow, &ruling) => judged += 1,
+                    Ok(ruling) => wrong.push(format!("{place}\n  {ruling:?}")),
                 }
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(unsettled.is_empty(), "the cases settle what the model leaves open: {unsettled:#?}");
+    assert!(left_out <= 1, "{left_out} cases about workspaces, which the model does not have");
     assert!(judged >= FLOWS, "{judged} flows");
 }
 
+fn has_workspaces(case: &Value) -> bool {
+    let registry = case["registry"].as_array();
+    registry.is_some_and(|it| it.iter().any(|object| object["kind"] == "Workspace"))
+}
+
 /// The world of a case. What it refuses is left out at once: it need not even have the shape.
-fn world(text: &str) -> World {
-    let mut case: Value = serde_yaml::from_str(text).expect("YAML");
+fn world(mut case: Value) -> World {
     let refused = case["reject"].as_array().cloned().unwrap_or_default();
     if let Some(Value::Array(registry)) = case.get_mut("registry") {
         registry.retain(|object| {
@@ -60,7 +67,7 @@ fn world(text: &str) -> World {
             })
         });
     }
-    World::deserialize(case).unwrap_or_else(|error| panic!("{error} in\n{text}"))
+    World::deserialize(&case).unwrap_or_else(|error| panic!("{error} in {case}"))
 }
 
 fn is_as_expected(flow: &Flow, ruling: &Ruling) -> bool {

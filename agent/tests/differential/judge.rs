@@ -49,6 +49,8 @@ pub(crate) trait Judge {
     fn new(world: &World) -> Self;
     /// `Kind/namespace/name` of every object that was refused.
     fn refused(&self) -> BTreeSet<String>;
+    /// Why.
+    fn complaints(&self) -> Vec<String>;
     fn judge(&self, flow: &Flow) -> Answer;
 }
 
@@ -91,6 +93,12 @@ impl Judge for Agent {
             .filter(|it| it.severity == Severity::Error)
             .map(|it| it.object.to_string())
             .collect()
+    }
+
+    fn complaints(&self) -> Vec<String> {
+        let reports = self.loaded.reports.iter();
+        let errors = reports.filter(|it| it.severity == Severity::Error);
+        errors.map(|it| format!("{} {} {}", it.object, it.code.as_str(), it.message)).collect()
     }
 
     fn judge(&self, flow: &Flow) -> Answer {

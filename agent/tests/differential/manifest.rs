@@ -91,8 +91,10 @@ shapes! {
         matches: Vec<Match>,
         route: Vec<Route>,
         rewrite: Option<Uri>,
+        fault: Option<Fault>,
     }
     Uri { uri: String }
+    Fault {}
     Match {
         port: Option<u16>,
         gateways: Vec<String>,
@@ -167,6 +169,8 @@ shapes! {
         kind: Option<String>,
         #[serde(rename = "clusterIP")]
         cluster_ip: Option<String>,
+        #[serde(rename = "clusterIPs")]
+        cluster_ips: Vec<String>,
         external_name: Option<String>,
         selector: Labels,
         ports: Vec<ServicePort>,

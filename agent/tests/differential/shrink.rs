@@ -107,5 +107,7 @@ fn without(object: &Object, path: &str) -> Option<Object> {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return None,
     }
-    yaml::object(&document).ok()?
+    // Twice, because writing takes out what says nothing.
+    let object = yaml::object(&document).ok()??;
+    yaml::object(&yaml::document(&object)).ok()?
 }

@@ -263,7 +263,7 @@ impl Draft {
     }
 
     /// Lists the objects that were broken on purpose.
-    pub(super) fn refusals(&mut self, world: &mut World) {
+    pub(super) fn refusals(world: &mut World) {
         for object in &world.registry {
             if object.meta.name.starts_with(BROKEN) {
                 world.reject.push(Refused {

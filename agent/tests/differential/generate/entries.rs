@@ -9,8 +9,8 @@ use super::{
         MatchLabels, NamedPort, Pod, PodSpec, PodStatus, ServiceEntry, ServiceEntrySpec,
         ServiceEntryStatus, TargetPort, TlsMode, WorkloadEntry,
     },
-    ADDRESSES, Draft, ENDPOINT_IPS, ENDPOINT_NAMES, EXACT_HOSTS, NAMESPACES, PORTS, PREFIXES,
-    VIRTUAL, WILDCARDS, labels,
+    ADDRESSES, Draft, ENDPOINT_IPS, ENDPOINT_NAMES, EXACT_HOSTS, GLOO_HOSTS, NAMESPACES, PORTS,
+    PREFIXES, VIRTUAL, WILDCARDS, labels,
 };
 
 const GLOO: &str = "networking.gloo.solo.io/v2";
@@ -48,7 +48,7 @@ impl Draft {
         if resolution != "NONE" || self.dice.percent(50) {
             spec.resolution = Some(resolution.to_owned());
         }
-        if self.dice.percent(30) {
+        if resolution != "DYNAMIC_DNS" && self.dice.percent(30) {
             spec.location = Some(self.dice.word(&["MESH_EXTERNAL", "MESH_INTERNAL"]));
         }
         self.endpoints(&mut spec, resolution);
@@ -237,10 +237,8 @@ impl Draft {
         }
         if !free.is_empty() && self.dice.percent(30) {
             spec.addresses = self.dice.some(&free, 1, free.len().min(2));
-        } else if self.dice.percent(30) {
-            spec.hosts = vec![self.dice.word(&WILDCARDS)];
         } else {
-            spec.hosts = vec![self.dice.word(&EXACT_HOSTS)];
+            spec.hosts = vec![self.dice.word(&GLOO_HOSTS)];
         }
         let is_plain = spec.hosts.iter().all(|host| !host.starts_with('*'));
         for number in PORTS {

@@ -2,15 +2,15 @@
 
 use super::{
     super::{
-        manifest::Body,
+        manifest::{Body, ServicePort},
         world::{Client, Destination, Flow, Labels, World},
     },
     ADDRESSES, Draft, EXACT_HOSTS, NAMESPACES, OTHER_NAMES, PORTS, VIRTUAL, labels,
 };
 
-const FLOWS: usize = 14;
+const FLOWS: usize = 12;
 /// Clients of one world: the compiler runs once for each.
-const CLIENTS: usize = 3;
+const CLIENTS: usize = 2;
 
 impl Draft {
     pub(super) fn flows(&mut self, world: &World) -> Vec<Flow> {
@@ -46,7 +46,7 @@ impl Draft {
     }
 
     fn flow(&mut self, world: &World, client: Client) -> Flow {
-        let names = declared(world);
+        let aims = aims(world);
         let mut flow = Flow { client, ..Flow::default() };
         let port = PORTS[self.dice.below(PORTS.len())];
         flow.dest = Destination { ip: String::new(), port, proto: "tcp".to_owned() };
@@ -54,8 +54,8 @@ impl Draft {
             "udp".clone_into(&mut flow.dest.proto);
         }
         match self.dice.below(100) {
-            0..=64 => self.by_name(&mut flow, &names),
-            65..=92 => self.by_address(&mut flow, world),
+            0..=64 => self.by_name(&mut flow, &aims),
+            65..=92 => self.by_address(&mut flow, &aims),
             93..=95 => flow.dest.ip = self.dice.word(&["127.0.0.1", "::1", "::ffff:127.0.0.1"]),
             96..=97 => {
                 flow.dest.ip = self.dice.word(&["10.96.0.10", "8.8.8.8"]);
@@ -66,10 +66,12 @@ impl Draft {
         flow
     }
 
-    fn by_name(&mut self, flow: &mut Flow, names: &[String]) {
-        let is_declared = !names.is_empty() && self.dice.percent(75);
-        let name = if is_declared {
-            names[self.dice.below(names.len())].clone()
+    fn by_name(&mut self, flow: &mut Flow, aims: &[Aim]) {
+        let aims: Vec<&Aim> = aims.iter().filter(|it| !it.is_address).collect();
+        let name = if !aims.is_empty() && self.dice.percent(85) {
+            let aim = self.dice.pick(&aims);
+            self.aim_at_port(flow, aim);
+            aim.at.clone()
         } else if self.dice.percent(50) {
             self.dice.word(&EXACT_HOSTS)
         } else {
@@ -87,7 +89,7 @@ impl Draft {
             flow.dest.ip = self.dice.word(if plain { &ips[..3] } else { &ips });
         }
         let mut name = if self.dice.percent(5) { name.to_uppercase() } else { name };
-        if self.dice.percent(3) {
+        if self.dice.percent(3) && !name.ends_with('.') {
             name.push('.');
         }
         flow.dns = Some(name);
@@ -101,68 +103,115 @@ impl Draft {
         }
     }
 
-    fn by_address(&mut self, flow: &mut Flow, world: &World) {
-        let mut ips = Vec::new();
-        for object in &world.registry {
-            match &object.body {
-                Body::ServiceEntry(it) => {
-                    ips.extend(it.spec.addresses.iter().map(|it| inside(it)));
-                    ips.extend(it.status.addresses.iter().map(|it| it.value.clone()));
-                    ips.extend(it.spec.endpoints.iter().map(|it| it.address.clone()));
-                }
-                Body::ExternalService(it) => {
-                    ips.extend(it.spec.addresses.iter().map(|it| inside(it)));
-                }
-                Body::Service(it) => {
-                    ips.extend(it.spec.cluster_ip.clone().filter(|it| it != "None"));
-                }
-                Body::Endpoints(it) => {
-                    let subsets = it.subsets.iter();
-                    for subset in subsets {
-                        ips.extend(subset.addresses.iter().map(|it| it.ip.clone()));
-                        flow.dest.port = subset.ports.first().map_or(80, |it| it.port);
-                    }
-                }
-                Body::EndpointSlice(it) => {
-                    ips.extend(it.endpoints.iter().flat_map(|it| it.addresses.clone()));
-                }
-                _ => {}
-            }
-        }
-        ips.retain(|it| it.parse::<std::net::IpAddr>().is_ok());
-        flow.dest.ip = if ips.is_empty() || self.dice.percent(10) {
+    fn by_address(&mut self, flow: &mut Flow, aims: &[Aim]) {
+        let aims: Vec<&Aim> = aims.iter().filter(|it| it.is_address).collect();
+        if aims.is_empty() || self.dice.percent(10) {
             let more = [&ADDRESSES[..], &VIRTUAL[..], &["198.51.7.7", "192.0.2.200"]].concat();
-            self.dice.word(&more)
+            flow.dest.ip = self.dice.word(&more);
         } else {
-            ips[self.dice.below(ips.len())].clone()
-        };
+            let aim = self.dice.pick(&aims);
+            self.aim_at_port(flow, aim);
+            flow.dest.ip = inside(&aim.at);
+        }
         if self.dice.percent(3) && flow.dest.ip.parse::<std::net::Ipv4Addr>().is_ok() {
             flow.dest.ip = format!("::ffff:{}", flow.dest.ip);
         }
     }
+
+    /// Mostly a port that goes with the name or address.
+    fn aim_at_port(&mut self, flow: &mut Flow, aim: &Aim) {
+        if aim.ports.is_empty() || self.dice.percent(12) {
+            return;
+        }
+        let (port, is_udp) = &aim.ports[self.dice.below(aim.ports.len())];
+        flow.dest.port = *port;
+        let is_udp = *is_udp != self.dice.percent(4);
+        flow.dest.proto = if is_udp { "udp" } else { "tcp" }.to_owned();
+    }
 }
 
-/// The names that a world speaks of.
-fn declared(world: &World) -> Vec<String> {
-    let mut names = Vec::new();
+/// A name or an address that a world speaks of, with the ports there.
+struct Aim {
+    at: String,
+    is_address: bool,
+    /// And whether it is a UDP port.
+    ports: Vec<(u16, bool)>,
+}
+
+fn aims(world: &World) -> Vec<Aim> {
+    let mut aims = Vec::new();
     for object in &world.registry {
-        match &object.body {
-            Body::ServiceEntry(it) => names.extend(it.spec.hosts.clone()),
-            Body::ExternalService(it) => names.extend(it.spec.hosts.clone()),
-            Body::VirtualService(it) => names.extend(it.spec.hosts.clone()),
-            Body::EgressPolicy(it) => {
-                let rules = it.spec.egress_rules.iter();
-                names.extend(rules.flat_map(|it| &it.to).flat_map(|it| it.hosts.clone()));
+        let mut add = |is_address: bool, at: &[String], ports: &[(u16, bool)]| {
+            for at in at {
+                aims.push(Aim { at: at.clone(), is_address, ports: ports.to_vec() });
             }
-            Body::Service(it) if it.spec.external_name.is_some() => {
-                let meta = &object.meta;
-                names.push(format!("{}.{}.svc.cluster.local", meta.name, meta.namespace));
+        };
+        let of_service = |ports: &[ServicePort]| -> Vec<(u16, bool)> {
+            ports.iter().map(|it| (it.port, it.protocol.as_deref() == Some("UDP"))).collect()
+        };
+        match &object.body {
+            Body::ServiceEntry(it) => {
+                let ports: Vec<(u16, bool)> = it
+                    .spec
+                    .ports
+                    .iter()
+                    .map(|it| (it.number, it.protocol.eq_ignore_ascii_case("udp")))
+                    .collect();
+                add(false, &it.spec.hosts, &ports);
+                add(true, &it.spec.addresses, &ports);
+                let auto: Vec<String> =
+                    it.status.addresses.iter().map(|it| it.value.clone()).collect();
+                add(true, &auto, &ports);
+                if let Some(endpoint) = it.spec.endpoints.iter().find(|it| is_ip(&it.address)) {
+                    add(true, std::slice::from_ref(&endpoint.address), &ports);
+                }
+            }
+            Body::ExternalService(it) => {
+                let ports: Vec<(u16, bool)> =
+                    it.spec.ports.iter().map(|it| (it.number, false)).collect();
+                add(false, &it.spec.hosts, &ports);
+                add(true, &it.spec.addresses, &ports);
+            }
+            Body::VirtualService(it) => add(false, &it.spec.hosts, &[(80, false), (443, false)]),
+            Body::EgressPolicy(it) => {
+                for to in it.spec.egress_rules.iter().flat_map(|it| &it.to) {
+                    add(false, &to.hosts, &[(to.port.number, false)]);
+                }
+            }
+            Body::Service(it) => {
+                let ports = of_service(&it.spec.ports);
+                if it.spec.external_name.is_some() {
+                    let meta = &object.meta;
+                    let name = format!("{}.{}.svc.cluster.local", meta.name, meta.namespace);
+                    add(false, &[name], &ports);
+                }
+                if let Some(ip) = it.spec.cluster_ip.clone().filter(|it| is_ip(it)) {
+                    add(true, &[ip], &ports);
+                }
+            }
+            Body::Endpoints(it) => {
+                for subset in &it.subsets {
+                    let all = subset.addresses.iter().chain(&subset.not_ready_addresses);
+                    let ips: Vec<String> = all.map(|it| it.ip.clone()).collect();
+                    add(true, &ips, &of_service(&subset.ports));
+                }
+            }
+            Body::EndpointSlice(it) => {
+                for endpoint in &it.endpoints {
+                    add(true, &endpoint.addresses, &of_service(&it.ports));
+                }
             }
             _ => {}
         }
     }
-    names.retain(|it| it != "*");
-    names
+    aims.retain(|it| {
+        it.at != "*" && (!it.is_address || is_ip(it.at.split('/').next().unwrap_or("")))
+    });
+    aims
+}
+
+fn is_ip(text: &str) -> bool {
+    text.parse::<std::net::IpAddr>().is_ok()
 }
 
 /// An address inside a prefix, near its end; an address as it is.

@@ -23,6 +23,14 @@ const EXACT_HOSTS: [&str; 6] = [
     "cart.internal.test",
 ];
 const WILDCARDS: [&str; 3] = ["*.example.com", "*.api.example.com", "*.internal.test"];
+/// Hosts of Gloo's services: who owns a host that Istio's entries have as well is left open.
+const GLOO_HOSTS: [&str; 5] = [
+    "gloo.example.com",
+    "mesh.api.example.com",
+    "gloo.internal.test",
+    "*.gloo.internal.test",
+    "www.example.com",
+];
 /// What clients ask for, beside the exact hosts.
 const OTHER_NAMES: [&str; 4] =
     ["new.example.com", "v2.api.example.com", "cache.internal.test", "elsewhere.example.net"];
@@ -48,15 +56,15 @@ pub(crate) fn world(seed: u64) -> World {
     let mut draft = Draft { dice: Dice::new(seed), objects: Vec::new() };
     let mesh = draft.mesh();
     let agent = draft.agent();
-    draft.namespaces(&mesh);
-    if draft.dice.percent(70) {
+    draft.namespaces(mesh.is_some());
+    if draft.dice.percent(85) {
         draft.gateways();
     }
-    let count = draft.dice.below(13);
+    let count = draft.dice.below(13).max(draft.dice.below(13));
     for _ in 0..count {
         match draft.dice.below(100) {
-            0..=43 => draft.service_entry(),
-            44..=54 => draft.virtual_service(),
+            0..=40 => draft.service_entry(),
+            41..=54 => draft.virtual_service(),
             55..=62 => draft.destination_rule(),
             63..=69 => draft.sidecar(),
             70..=76 => draft.external_service(),
@@ -81,7 +89,7 @@ pub(crate) fn world(seed: u64) -> World {
         registry: std::mem::take(&mut draft.objects),
         expect: Vec::new(),
     };
-    draft.refusals(&mut world);
+    Draft::refusals(&mut world);
     world.expect = draft.flows(&world);
     world
 }
@@ -141,8 +149,8 @@ impl Draft {
     }
 
     /// Namespace objects: with their labels they steer discovery, visibility and waypoints.
-    fn namespaces(&mut self, mesh: &Option<Mesh>) {
-        if mesh.is_none() && self.dice.percent(85) {
+    fn namespaces(&mut self, matter: bool) {
+        if !matter && self.dice.percent(85) {
             return;
         }
         for name in NAMESPACES {

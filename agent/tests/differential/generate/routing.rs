@@ -137,18 +137,19 @@ impl Draft {
 
     pub(super) fn destination_rule(&mut self) {
         let meta = self.meta("policy", &NAMESPACES);
-        let mut spec = DestinationRuleSpec::default();
-        spec.host = match self.dice.below(10) {
+        let host = match self.dice.below(10) {
             0..=5 => self.dice.word(&EXACT_HOSTS),
             6..=7 => self.dice.word(&WILDCARDS),
             _ => "egress.istio-system.svc.cluster.local".to_owned(),
         };
+        let mut spec = DestinationRuleSpec { host, ..DestinationRuleSpec::default() };
         if self.dice.percent(20) {
             spec.export_to = vec![self.dice.word(&[".", "*"])];
         }
         if self.dice.percent(15) {
             let match_labels = labels(&[("app", self.dice.pick(&["web", "job"]))]);
             spec.workload_selector = Some(PodSelector { match_labels });
+            spec.export_to = if self.dice.percent(50) { vec![".".to_owned()] } else { Vec::new() };
         }
         let mut policy = TrafficPolicy::default();
         match self.dice.below(10) {

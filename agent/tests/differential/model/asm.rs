@@ -10,13 +10,16 @@ use super::{
     service::{Class, Service, class, kubernetes_host},
 };
 
+/// Name of a gateway, and its port once it has one.
+pub(crate) type Gateway = (String, Option<u16>);
+
 /// The gateway that policies name for a flow to a name: its Service and port.
 pub(crate) fn gateway(
     world: &World,
     flow: &Flow,
     name: &str,
-) -> Result<Option<(String, u16)>, &'static str> {
-    let mut found: Vec<(String, u16)> = Vec::new();
+) -> Result<Option<Gateway>, &'static str> {
+    let mut found: Vec<Gateway> = Vec::new();
     for object in &world.registry {
         let Body::EgressPolicy(policy) = &object.body else { continue };
         for rule in &policy.spec.egress_rules {
@@ -48,9 +51,9 @@ fn gateway_port(
     object: &Object,
     spec: &EgressPolicySpec,
     to: &EgressTo,
-) -> Result<u16, &'static str> {
+) -> Result<Option<u16>, &'static str> {
     if let Some(port) = &to.by_egress_gateway {
-        return Ok(port.port);
+        return Ok(Some(port.port));
     }
     let mut all = spec.egress_rules.iter().flat_map(|it| &it.to);
     if all.any(|it| it.by_egress_gateway.is_some()) {
@@ -59,14 +62,20 @@ fn gateway_port(
     let Body::EgressPolicy(policy) = &object.body else { return Err("no policy") };
     let key = format!("{}-{}", to.hosts.first().map_or("", |it| it), to.port.number);
     let allocated = policy.status.auto_allocated_gateway_ports.get(&key);
-    allocated.copied().ok_or("a gateway port that is not allocated")
+    match (allocated, to.port.protocol.to_uppercase().as_str()) {
+        (Some(port), _) => Ok(Some(*port)),
+        (None, "HTTP" | "HTTP2") => Ok(Some(10_000)),
+        (None, "GRPC") => Ok(Some(50_051)),
+        _ => Ok(None),
+    }
 }
 
 /// What becomes of a flow that a policy sends to a gateway, from a pod without a sidecar.
-pub(crate) fn rule(world: &World, services: &[Service], gateway: &(String, u16)) -> Ruling {
+pub(crate) fn rule(world: &World, services: &[Service], gateway: &Gateway) -> Ruling {
+    let Some(port) = gateway.1 else { return Ruling::deny(None) };
     let host = kubernetes_host(&format!("istio-{}", gateway.0), "istio-system");
     let service = services.iter().find(|it| it.host == host);
-    let fixed = service.and_then(|it| it.fixed.iter().find(|it| it.3 == gateway.1 && !it.2));
+    let fixed = service.and_then(|it| it.fixed.iter().find(|it| it.3 == port && !it.2));
     let takes_plain = world.agent.gateway_transport.as_deref() != Some("mtls");
     match (fixed, takes_plain) {
         (Some((ip, port, _, _)), true) => {

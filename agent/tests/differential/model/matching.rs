@@ -3,6 +3,7 @@
 
 use super::{
     super::world::{Flow, World},
+    disputed,
     names::{covers, is_wildcard, number, prefix_over},
     service::{Age, Class, Port, Service, Source},
 };
@@ -23,7 +24,7 @@ pub(crate) struct Hit {
     pub(crate) port: Option<Port>,
     pub(crate) class: Class,
     pub(crate) by: By,
-    age: Age,
+    pub(crate) age: Age,
 }
 
 fn is_udp(flow: &Flow) -> bool {
@@ -35,7 +36,7 @@ fn is_port(port: &Port, flow: &Flow) -> bool {
 }
 
 /// The best hits by address: several only if one object claims the address for several hosts.
-pub(crate) fn by_address(view: &[Service], flow: &Flow) -> Vec<Hit> {
+pub(crate) fn by_address(view: &[Service], flow: &Flow) -> Result<Vec<Hit>, &'static str> {
     let mut hits: Vec<(u32, Hit)> = Vec::new();
     for service in view {
         for (ip, port, is_udp_port, service_port) in &service.fixed {
@@ -57,6 +58,9 @@ pub(crate) fn by_address(view: &[Service], flow: &Flow) -> Vec<Hit> {
         }
         for port in service.ports.iter().filter(|it| is_port(it, flow)) {
             let auto = service.auto_addresses.iter().filter(|_| !is_udp(flow));
+            if is_udp(flow) {
+                disputed::udp_by_auto_address(service, flow)?;
+            }
             for (address, age) in service.addresses.iter().chain(auto) {
                 if service.source == Source::Kubernetes {
                     continue;
@@ -78,11 +82,19 @@ pub(crate) fn by_address(view: &[Service], flow: &Flow) -> Vec<Hit> {
     let hits: Vec<Hit> =
         hits.into_iter().filter(|(length, _)| *length == longest).map(|(_, hit)| hit).collect();
     let Some(eldest) = hits.iter().map(|it| it.age.clone()).min() else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
-    // One object, several hosts: all claim the address.
-    let is_of = |it: &&Hit| (&it.age.0, &it.age.2, &it.age.3) == (&eldest.0, &eldest.2, &eldest.3);
-    hits.iter().filter(is_of).cloned().collect()
+    disputed::equal_age(&hits, &eldest)?;
+    Ok(of_the_eldest(hits))
+}
+
+/// The hits of the eldest object: several, if it claims the same for several hosts.
+fn of_the_eldest(mut hits: Vec<Hit>) -> Vec<Hit> {
+    let Some(eldest) = hits.iter().map(|it| it.age.clone()).min() else {
+        return hits;
+    };
+    hits.retain(|it| (&it.age.0, &it.age.2, &it.age.3) == (&eldest.0, &eldest.2, &eldest.3));
+    hits
 }
 
 /// The best hit by a name.
@@ -112,14 +124,14 @@ pub(crate) fn by_name(view: &[Service], flow: &Flow, name: &str) -> Option<Hit> 
     best.map(|(_, hit)| hit)
 }
 
-/// The eldest TCP service without addresses on the port, where the port alone is enough.
+/// The eldest TCP services without addresses on the port, where the port alone is enough.
 pub(crate) fn by_port(
     world: &World,
     view: &[Service],
     flow: &Flow,
-) -> Result<Option<Hit>, &'static str> {
+) -> Result<Vec<Hit>, &'static str> {
     if world.agent.matching.as_deref() != Some("istio-compat") || is_udp(flow) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let mut hits = Vec::new();
     for service in view {
@@ -143,6 +155,5 @@ pub(crate) fn by_port(
             });
         }
     }
-    hits.sort_by(|a, b| a.age.cmp(&b.age));
-    Ok(hits.into_iter().next())
+    Ok(of_the_eldest(hits))
 }

@@ -4,7 +4,9 @@
 //! Where those words do not settle a question, the model says so (`Err`) and the flow is not
 //! compared; how often that happens is bounded by the test.
 
+mod act;
 mod asm;
+mod disputed;
 mod matching;
 pub(crate) mod names;
 mod policies;
@@ -19,7 +21,7 @@ use self::{
     names::{covers, is_loopback, number, plain, prefix_over, selects, socket},
     policies::{Tls, tls_of},
     routes::{Effect, Routes},
-    service::{Class, Port, Service, Source, services},
+    service::{Class, Service, services},
 };
 use super::{
     manifest::{Body, Object, RouteDestination, SidecarSpec},
@@ -149,12 +151,20 @@ impl Model {
         if is_inside && self.world.agent.scope.as_deref() == Some("external") {
             return Ok(Ruling::allow());
         }
-        let names = learned(flow)?;
+        let names = learned(flow);
+        let has_listeners = view::sidecar(&self.world, &flow.client)
+            .is_some_and(|it| it.egress.iter().any(|listener| listener.port.is_some()));
+        let is_endpoint = |it: &Service| {
+            it.is_headless && it.fixed.iter().any(|it| number(&it.0) == number(ip) && it.1 == port)
+        };
+        if has_listeners && self.services.iter().any(is_endpoint) {
+            return Err("an endpoint under listeners with ports");
+        }
         let view = view::view(&self.world, &self.services, &flow.client, port)?;
         self.check_vague(&view, flow, &names)?;
         let routes =
             Routes { world: &self.world, services: &self.services, client: &flow.client, port };
-        let hits = by_address(&view, flow);
+        let hits = by_address(&view, flow)?;
         if !hits.is_empty() {
             return agreed(hits.iter().map(|hit| self.act(&routes, hit, flow)));
         }
@@ -163,10 +173,15 @@ impl Model {
             rulings.extend(self.by_name(&routes, &view, flow, name)?);
         }
         if !rulings.is_empty() {
+            if names.len() > 1 {
+                check_others(&routes, &view, flow, &names)?;
+            }
             return agreed(rulings.into_iter().map(Ok));
         }
-        if let Some(hit) = by_port(&self.world, &view, flow)? {
-            return self.act(&routes, &hit, flow);
+        let hits = by_port(&self.world, &view, flow)?;
+        if !hits.is_empty() {
+            check_others(&routes, &view, flow, &names)?;
+            return agreed(hits.iter().map(|hit| self.act(&routes, hit, flow)));
         }
         for name in &names {
             rulings.extend(self.unregistered(&routes, &view, flow, name)?);
@@ -204,6 +219,14 @@ impl Model {
         name: &str,
     ) -> Result<Option<Ruling>, Vague> {
         let hit = by_name(view, flow, name);
+        if let Some(hit) = &hit {
+            disputed::route_of_a_shorter_wildcard(&self.world, view, hit, flow, name)?;
+        }
+        if let Some(target) = self.alias(name)
+            && asm::gateway(&self.world, flow, &target)?.is_some()
+        {
+            return Err("a policy for the target of an alias");
+        }
         let policy = if flow.dest.proto == "tcp" && !flow.client.host_network {
             asm::gateway(&self.world, flow, name)?
         } else {
@@ -234,7 +257,7 @@ impl Model {
         routes: &Routes<'_>,
         hit: Option<&Hit>,
         flow: &Flow,
-        policy: &(String, u16),
+        policy: &asm::Gateway,
     ) -> Result<Ruling, Vague> {
         let narrowed =
             view::sidecar(&self.world, &flow.client).is_some_and(|it| !it.egress.is_empty());
@@ -278,157 +301,24 @@ impl Model {
 
     /// The service that a name stands for because it is an alias of its host.
     fn aliased(&self, view: &[Service], flow: &Flow, name: &str) -> Result<Option<Hit>, Vague> {
-        let Some(target) = self.alias(name) else { return Ok(None) };
-        let Some(hit) = by_name(view, flow, &target) else { return Ok(None) };
-        if hit.service.host != target {
-            return Err("an alias of a name under a wildcard");
+        let is_seen = view.iter().any(|it| it.is_external_name && it.host == name);
+        let Some(target) = self.alias(name).filter(|_| is_seen) else { return Ok(None) };
+        let routes = Routes {
+            world: &self.world,
+            services: &self.services,
+            client: &flow.client,
+            port: flow.dest.port,
+        };
+        if flow.dest.port == 80 && !matches!(routes.unregistered(&target)?, Effect::None) {
+            return Err("routes of an alias");
         }
+        let Some(hit) = by_name(view, flow, &target) else { return Ok(None) };
         let is_hidden = self.world.mesh.is_some()
             || view::sidecar(&self.world, &flow.client).is_some_and(|it| !it.egress.is_empty());
-        if is_hidden || asm::gateway(&self.world, flow, &target)?.is_some() {
+        if is_hidden {
             return Err("who sees an alias");
         }
         Ok(Some(hit))
-    }
-
-    /// What is done with a flow that matched.
-    fn act(&self, routes: &Routes<'_>, hit: &Hit, flow: &Flow) -> Result<Ruling, Vague> {
-        let is_tcp = flow.dest.proto == "tcp";
-        if is_tcp && flow.client.sidecar {
-            return Ok(Ruling::plain("redirect-sidecar"));
-        }
-        let is_gateway = view::is_gateway_pod(&self.world, &flow.client);
-        let name = match &hit.by {
-            By::Name(name) => Some(name.as_str()),
-            By::Address => None,
-            By::Port if hit.service.host.starts_with('*') => {
-                return Err("a port alone of a wildcard");
-            }
-            By::Port => Some(hit.service.host.as_str()),
-        };
-        let effect = if is_tcp && !is_gateway {
-            routes.effect(&hit.service, hit.class, name)?
-        } else {
-            Effect::None
-        };
-        if let Some(ruling) = self.waypoint(hit, flow, &effect)? {
-            return Ok(ruling);
-        }
-        match effect {
-            Effect::None => {}
-            Effect::NeedsProxy => return Ok(Ruling::deny(Some("U-L7-ROUTE"))),
-            Effect::Refused => return Ok(Ruling::deny(None)),
-            Effect::To(destination, route) => {
-                let ruling = routes.follow(destination, route, Some(&hit.service), hit.class)?;
-                if let Some(ruling) = ruling {
-                    return Ok(ruling);
-                }
-            }
-        }
-        self.direct(hit, flow, is_gateway)
-    }
-
-    fn waypoint(
-        &self,
-        hit: &Hit,
-        flow: &Flow,
-        effect: &Effect<'_>,
-    ) -> Result<Option<Ruling>, Vague> {
-        let is_bound = match hit.service.source {
-            Source::Entry => hit.service.has_waypoint,
-            Source::Gloo | Source::Kubernetes => {
-                let labels = self.world.namespace_labels(&hit.service.namespace);
-                if labels.contains_key("istio.io/use-waypoint") {
-                    return Err("a waypoint of something other than an entry");
-                }
-                false
-            }
-        };
-        if !is_bound {
-            return Ok(None);
-        }
-        let asked = tls_of(&self.world, &flow.client, &hit.service, flow.dest.port, None)?;
-        if flow.dest.proto == "udp" || !matches!(effect, Effect::None) || asked != Tls::Nothing {
-            return Err("a waypoint and something else");
-        }
-        if flow.client.ambient {
-            return Ok(Some(Ruling::allow()));
-        }
-        Ok(Some(Ruling::deny(Some("U-WAYPOINT"))))
-    }
-
-    /// No route has taken the flow: it goes where the entry says.
-    fn direct(&self, hit: &Hit, flow: &Flow, is_gateway: bool) -> Result<Ruling, Vague> {
-        let service = &hit.service;
-        if flow.dest.proto == "tcp" {
-            let asked = tls_of(&self.world, &flow.client, service, flow.dest.port, None)?;
-            if asked != Tls::Nothing && (is_gateway || service.source == Source::Kubernetes) {
-                return Err("a DestinationRule for a gateway or a Kubernetes Service");
-            }
-            match asked {
-                Tls::Originates => return Ok(Ruling::deny(Some("U-TLS-ORIGINATION"))),
-                Tls::Tunnel => return Ok(Ruling::deny(Some("U-TUNNEL"))),
-                Tls::Nothing => {}
-            }
-        }
-        let Some(port) = &hit.port else {
-            // kube-proxy, or the endpoint itself.
-            return Ok(Ruling::allow());
-        };
-        if port.originates_tls {
-            return Ok(Ruling::deny(Some("U-TLS-ORIGINATION")));
-        }
-        self.send(service, port, &hit.by, flow)
-    }
-
-    fn send(&self, service: &Service, port: &Port, by: &By, flow: &Flow) -> Result<Ruling, Vague> {
-        let ip = flow.dest.ip.as_str();
-        let own = port.target.unwrap_or(port.number);
-        let is_by_name = matches!(by, By::Name(_));
-        match service.resolution.as_str() {
-            "NONE" => return Ok(rewritten(flow, vec![(ip.to_owned(), own)])),
-            "DYNAMIC_DNS" if !is_by_name => return Ok(Ruling::deny(Some("U-DYNAMIC-DNS-VIP"))),
-            "DYNAMIC_DNS" if port.target.is_some() => return Err("DYNAMIC_DNS with a targetPort"),
-            "DYNAMIC_DNS" => return Ok(Ruling::allow()),
-            "STATIC" => {}
-            _ if !service.has_endpoints && is_by_name => {
-                return Ok(rewritten(flow, vec![(ip.to_owned(), own)]));
-            }
-            _ => {}
-        }
-        let is_dns = service.resolution.starts_with("DNS");
-        let upstreams = if is_dns && !service.has_endpoints {
-            vec![(service.host.clone(), own)]
-        } else {
-            port.upstreams.clone()
-        };
-        let sockets = upstreams.iter().filter(|(address, _)| address.starts_with("unix:")).count();
-        if sockets > 0 {
-            if sockets < upstreams.len() {
-                return Err("unix sockets beside other endpoints");
-            }
-            return Ok(Ruling::deny(Some("U-UDS")));
-        }
-        let mut found = Vec::new();
-        for (address, target) in upstreams {
-            if number(&address).is_some() {
-                found.push((address, target));
-                continue;
-            }
-            let answers = self.world.resolve.get(&plain(&address)).cloned().unwrap_or_default();
-            if answers.len() > 1 && service.resolution == "DNS_ROUND_ROBIN" {
-                return Err("several addresses of DNS_ROUND_ROBIN");
-            }
-            found.extend(answers.into_iter().map(|it| (it, target)));
-        }
-        if found.is_empty() {
-            return Ok(Ruling::deny(Some("no-upstream")));
-        }
-        let family = |ip: &str| number(ip).map(|(is_v6, _)| is_v6);
-        if found.iter().any(|(it, _)| family(it) != family(ip)) {
-            return Err("endpoints of the other address family");
-        }
-        Ok(rewritten(flow, found))
     }
 
     /// A route for a name that no entry declares, on port 80.
@@ -447,7 +337,11 @@ impl Model {
         if matches!(effect, Effect::None) {
             return Ok(None);
         }
-        if view.iter().any(|it| covers(&it.host, name)) {
+        let has_listeners = view::sidecar(&self.world, &flow.client)
+            .is_some_and(|it| it.egress.iter().any(|listener| listener.port.is_some()));
+        let is_known = view.iter().any(|it| covers(&it.host, name))
+            || has_listeners && self.services.iter().any(|it| covers(&it.host, name));
+        if is_known {
             return Err("a route on port 80 of a host that is registered without it");
         }
         if flow.client.sidecar {
@@ -489,8 +383,9 @@ impl Model {
         let port = proxy.port.as_ref().map(|it| it.number).ok_or("an egressProxy without port")?;
         let service = self.services.iter().find(|it| it.host == host);
         let fixed = service.and_then(|it| it.fixed.iter().find(|it| it.3 == port && !it.2));
-        let (ip, port, _, _) = fixed.ok_or("an egressProxy that is not there")?;
-        let service = service.ok_or("an egressProxy that is not there")?;
+        let (Some((ip, port, _, _)), Some(service)) = (fixed, service) else {
+            return Ok(Ruling::deny(None));
+        };
         if tls_of(&self.world, &flow.client, service, *port, proxy.subset.as_deref())?
             != Tls::Nothing
         {
@@ -498,6 +393,24 @@ impl Model {
         }
         Ok(Ruling::gateway(&format!("{host}:{port}"), &socket(ip, *port)))
     }
+}
+
+/// Whether a route without an entry for one name yields to the entry of another is not said.
+fn check_others(
+    routes: &Routes<'_>,
+    view: &[Service],
+    flow: &Flow,
+    names: &[String],
+) -> Result<(), Vague> {
+    for name in names {
+        let is_routed = flow.dest.port == 80
+            && by_name(view, flow, name).is_none()
+            && !matches!(routes.unregistered(name)?, Effect::None);
+        if is_routed {
+            return Err("a route without an entry beside an entry of another name");
+        }
+    }
+    Ok(())
 }
 
 /// All rulings must be one, for the flow to be settled.
@@ -513,27 +426,19 @@ fn agreed(rulings: impl Iterator<Item = Result<Ruling, Vague>>) -> Result<Ruling
     }
 }
 
-fn rewritten(flow: &Flow, to: Vec<(String, u16)>) -> Ruling {
-    let dialled = socket(&flow.dest.ip, flow.dest.port);
-    let set: BTreeSet<String> = to.iter().map(|(ip, port)| socket(ip, *port)).collect();
-    let is_unchanged = set.iter().all(|it| *it == dialled);
-    Ruling { rewrite: (!is_unchanged).then_some(set), ..Ruling::allow() }
-}
-
 /// The names that the client was told for the destination, as long as they hold.
-fn learned(flow: &Flow) -> Result<Vec<String>, Vague> {
+fn learned(flow: &Flow) -> Vec<String> {
     let answers = flow.answers.clone().unwrap_or_else(|| vec![flow.dest.ip.clone()]);
     let is_told = answers.iter().any(|it| number(it) == number(&flow.dest.ip));
     let is_trusted = flow.resolver.as_ref().is_none_or(|it| number(it) == number(RESOLVER));
     let hold = flow.ttl.unwrap_or(TTL).max(SHORTEST_TTL) + GRACE;
     if !is_told || !is_trusted || flow.age.unwrap_or(0) > hold {
-        return Ok(Vec::new());
+        return Vec::new();
     }
-    let names: Vec<String> = flow.dns.iter().chain(&flow.also).map(|it| plain(it)).collect();
+    // An answer never opens an address inside the cluster.
     let is_inside = CLUSTER.iter().any(|it| prefix_over(it, &flow.dest.ip).is_some());
-    let is_of_cluster = |name: &String| name.ends_with(".cluster.local");
-    if is_inside && !names.iter().all(is_of_cluster) {
-        return Err("an outside name with an inside address");
+    if is_inside {
+        return Vec::new();
     }
-    Ok(names)
+    flow.dns.iter().chain(&flow.also).map(|it| plain(it)).collect()
 }

@@ -66,6 +66,16 @@ fn rule<'a>(
     service: &Service,
 ) -> Result<Option<&'a DestinationRuleSpec>, &'static str> {
     let root = world.root_namespace();
+    if service.is_of_many {
+        let mut objects = world.registry.iter();
+        let is_for = |object: &Object| match &object.body {
+            Body::DestinationRule(it) => is_subset(&service.host, &plain(&it.spec.host)),
+            _ => false,
+        };
+        if objects.any(is_for) {
+            return Err("a rule for a service of several namespaces");
+        }
+    }
     for namespace in [&client.namespace, &service.namespace, &root] {
         let mut fitting: Vec<(&Object, &DestinationRuleSpec)> = Vec::new();
         for object in &world.registry {
@@ -88,11 +98,15 @@ fn rule<'a>(
         }
         fitting.sort_by_key(|(_, spec)| {
             let host = plain(&spec.host);
-            (is_wildcard(&host), std::cmp::Reverse(host.len()))
+            let is_for_all = spec.workload_selector.is_none();
+            (is_wildcard(&host), std::cmp::Reverse(host.len()), is_for_all)
         });
         if let Some((_, first)) = fitting.first() {
-            let equal = fitting.iter().filter(|(_, it)| plain(&it.host) == plain(&first.host));
-            if equal.count() > 1 {
+            let is_equal = |it: &DestinationRuleSpec| {
+                plain(&it.host) == plain(&first.host)
+                    && it.workload_selector.is_some() == first.workload_selector.is_some()
+            };
+            if fitting.iter().filter(|(_, it)| is_equal(it)).count() > 1 {
                 return Err("two rules for one host in one namespace");
             }
             return Ok(Some(first));

@@ -3,10 +3,10 @@
 
 use super::{
     super::{
-        manifest::{Body, Match, Object, RouteDestination, Rule, VirtualServiceSpec},
+        manifest::{self, Body, Match, Object, RouteDestination, Rule, VirtualServiceSpec},
         world::{Client, World},
     },
-    Ruling,
+    Ruling, disputed,
     names::{covers, is_subset, is_wildcard, plain, selects, socket},
     policies::{Tls, tls_of},
     service::{Class, Service, Source, kubernetes_host},
@@ -100,6 +100,9 @@ impl<'a> Routes<'a> {
             Import::Everything => Ok(()),
             Import::Nothing => Err("routes under a Sidecar that imports nothing"),
             Import::Items(items, _) => {
+                if items.iter().any(|it| it.starts_with('~')) {
+                    return Err("routes under a Sidecar that takes names away");
+                }
                 let client = &self.client.namespace;
                 if imports(items, client, &object.meta.namespace, host) {
                     Ok(())
@@ -136,7 +139,14 @@ impl<'a> Routes<'a> {
             }
             return self.http(*route, &route.1.http);
         }
+        let of_entry = match (of_entry, class) {
+            (of_entry, Class::Tls | Class::Tcp | Class::Sniffed) if is_wildcard(&service.host) => {
+                self.narrower(service, class, of_entry)?
+            }
+            (of_entry, _) => of_entry,
+        };
         let Some((route, _)) = of_entry else { return Ok(Effect::None) };
+        self.check_others(route, class, |host| is_subset(&service.host, host))?;
         match class {
             Class::Http => self.http(route, &route.1.http),
             Class::Tls => self.tls(route, service, name),
@@ -154,6 +164,35 @@ impl<'a> Routes<'a> {
             }
             Class::Udp => Ok(Effect::None),
         }
+    }
+
+    /// For TLS a route for part of a wildcard is a route of the wildcard (Istio compares the two
+    /// names in both directions). Several of them are left open.
+    fn narrower(
+        &self,
+        service: &Service,
+        class: Class,
+        of_entry: Option<(Route<'a>, String)>,
+    ) -> Result<Option<(Route<'a>, String)>, &'static str> {
+        let mut found: Vec<(Route<'a>, String)> = Vec::new();
+        for route in self.visible() {
+            for host in &route.1.hosts {
+                let host = plain(host);
+                let rules = if class == Class::Tls { &route.1.tls } else { &route.1.tcp };
+                let is_narrower = is_subset(&host, &service.host) && host != service.host;
+                if is_narrower && (class == Class::Sniffed || !rules.is_empty()) {
+                    self.check_import(route.0, &host)?;
+                    found.push((route, host));
+                }
+            }
+        }
+        if found.is_empty() {
+            return Ok(of_entry);
+        }
+        if found.len() > 1 || of_entry.is_some() || !found[0].0.1.tcp.is_empty() {
+            return Err("routes for parts of a wildcard");
+        }
+        Ok(found.pop())
     }
 
     /// The blocks of a rule whose static predicates fit the client and the port.
@@ -183,7 +222,7 @@ impl<'a> Routes<'a> {
             if !is_certain {
                 return Ok(Effect::NeedsProxy);
             }
-            return Ok(lead(route, rule));
+            return lead(route, rule);
         }
         Ok(Effect::None)
     }
@@ -218,7 +257,7 @@ impl<'a> Routes<'a> {
         match hits.split_first() {
             None => Ok(Effect::Refused),
             Some((first, rest)) if rest.iter().all(|it| it.route == first.route) => {
-                Ok(lead(route, first))
+                lead(route, first)
             }
             Some(_) => Err("two TLS rules for one name"),
         }
@@ -237,7 +276,7 @@ impl<'a> Routes<'a> {
         if !is_alone || hosts.len() != 1 || is_wildcard(&hosts[0]) {
             return Err("a TCP route to a gateway port that may serve others");
         }
-        Ok(lead(route, rule))
+        lead(route, rule)
     }
 
     /// What a route for a name does that no entry declares: HTTP on port 80 only.
@@ -245,6 +284,7 @@ impl<'a> Routes<'a> {
         let Some((route, _)) = self.best(|host| covers(host, name))? else {
             return Ok(Effect::None);
         };
+        self.check_others(route, Class::Http, |host| covers(host, name))?;
         if route.1.http.is_empty() {
             let others = self.visible();
             let has_http = |it: &Route<'_>| {
@@ -256,6 +296,28 @@ impl<'a> Routes<'a> {
             return Ok(Effect::None);
         }
         self.http(route, &route.1.http)
+    }
+
+    /// Whether routes beside the best one have rules that fit.
+    fn check_others(
+        &self,
+        best: Route<'a>,
+        class: Class,
+        fits: impl Fn(&str) -> bool,
+    ) -> Result<(), &'static str> {
+        let has_rules = |it: &Route<'a>| {
+            let rules = match class {
+                Class::Http => &it.1.http,
+                Class::Tls => &it.1.tls,
+                Class::Tcp | Class::Sniffed | Class::Udp => &it.1.tcp,
+            };
+            rules.iter().any(|rule| !self.fitting(*it, rule).is_empty())
+        };
+        let fits = |it: &Route<'a>| it.1.hosts.iter().any(|host| fits(&plain(host)));
+        let routes = self.visible();
+        let is_other = |it: &&Route<'a>| !std::ptr::eq(it.0, best.0);
+        let has_others = routes.iter().filter(is_other).any(|it| fits(it) && has_rules(it));
+        disputed::one_route(has_rules(&best), has_others, class)
     }
 
     /// Follows a route; none if it leads to the service itself.
@@ -354,18 +416,18 @@ impl<'a> Routes<'a> {
 }
 
 /// Where a rule that fits leads.
-fn lead<'a>(route: Route<'a>, rule: &'a Rule) -> Effect<'a> {
-    if rule.rewrite.is_some() {
-        return Effect::NeedsProxy;
+fn lead<'a>(route: Route<'a>, rule: &'a Rule) -> Result<Effect<'a>, &'static str> {
+    if rule.rewrite.is_some() || rule.fault.is_some() {
+        return Ok(Effect::NeedsProxy);
     }
-    let mut destinations: Vec<&RouteDestination> = Vec::new();
-    for route in &rule.route {
-        if !destinations.contains(&&route.destination) {
-            destinations.push(&route.destination);
+    // A share of nothing is none.
+    let shares: Vec<&manifest::Route> =
+        rule.route.iter().filter(|it| it.weight != Some(0)).collect();
+    match shares.as_slice() {
+        [one] => Ok(Effect::To(&one.destination, route.0)),
+        [first, rest @ ..] if rest.iter().all(|it| it.destination == first.destination) => {
+            Err("weights among equal destinations")
         }
-    }
-    match destinations.as_slice() {
-        [one] => Effect::To(one, route.0),
-        _ => Effect::NeedsProxy,
+        _ => Ok(Effect::NeedsProxy),
     }
 }

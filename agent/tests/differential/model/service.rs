@@ -44,13 +44,13 @@ pub(crate) struct Port {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are answers to separate questions")]
 pub(crate) struct Service {
     pub(crate) source: Source,
     pub(crate) host: String,
     /// In the place of the namespace where entries are united: Gloo has one for the mesh.
     pub(crate) scope: String,
     pub(crate) namespace: String,
-    pub(crate) object: String,
     pub(crate) age: Age,
     pub(crate) labels: Labels,
     pub(crate) selector: Option<Labels>,
@@ -63,6 +63,8 @@ pub(crate) struct Service {
     /// There is a list of endpoints, or a selector, even if nothing came of it.
     pub(crate) has_endpoints: bool,
     pub(crate) has_waypoint: bool,
+    /// United from several namespaces.
+    pub(crate) is_of_many: bool,
     /// Of a Kubernetes Service: address, port, protocol UDP, number of the Service port.
     pub(crate) fixed: Vec<(String, u16, bool, u16)>,
     pub(crate) is_external_name: bool,
@@ -88,7 +90,7 @@ pub(crate) fn services(world: &World) -> Vec<Service> {
         match &object.body {
             Body::ServiceEntry(entry) => all.extend(of_entry(world, object, entry)),
             Body::ExternalService(service) => all.extend(of_gloo(world, object, service)),
-            Body::Service(service) => all.extend(of_kubernetes(world, object, service)),
+            Body::Service(service) => all.push(of_kubernetes(world, object, service)),
             Body::WorkloadEntry(_)
             | Body::VirtualService(_)
             | Body::Gateway(_)
@@ -112,7 +114,6 @@ fn blank(source: Source, object: &Object, host: &str) -> Service {
         source,
         host: host.to_owned(),
         scope: namespace.clone(),
-        object: format!("{}/{namespace}/{}", object.kind(), object.meta.name),
         age: (created, host.to_owned(), namespace.clone(), object.meta.name.clone()),
         namespace,
         labels: object.meta.labels.clone(),
@@ -125,6 +126,7 @@ fn blank(source: Source, object: &Object, host: &str) -> Service {
         auto_addresses: Vec::new(),
         has_endpoints: false,
         has_waypoint: false,
+        is_of_many: false,
         fixed: Vec::new(),
         is_external_name: false,
         is_headless: false,
@@ -160,6 +162,9 @@ fn of_entry(world: &World, object: &Object, entry: &manifest::ServiceEntry) -> V
     let mut services = Vec::new();
     for host in &spec.hosts {
         let host = plain(host);
+        if is_partial(&host) {
+            continue;
+        }
         let mut service = blank(Source::Entry, object, &host);
         service.has_default_export = spec.export_to.is_empty();
         if !spec.export_to.is_empty() {
@@ -181,6 +186,11 @@ fn of_entry(world: &World, object: &Object, entry: &manifest::ServiceEntry) -> V
         services.push(service);
     }
     services
+}
+
+/// `*-a.example.com` or `*example.com`: refused, and the other hosts of the entry work.
+fn is_partial(host: &str) -> bool {
+    is_wildcard(host) && !host.starts_with("*.")
 }
 
 /// The addresses that Istio allocated for a host, if the entry qualifies for them.
@@ -281,7 +291,6 @@ fn of_gloo(world: &World, object: &Object, service: &manifest::ExternalService) 
         .to_owned();
         made.has_endpoints = !endpoints.is_empty();
         made.addresses = spec.addresses.iter().map(|it| (it.clone(), made.age.clone())).collect();
-        made.selector = (!spec.selector.is_empty()).then(|| spec.selector.clone());
         for port in &spec.ports {
             let made_port = gloo_port(port, &endpoints, is_wildcard(&host));
             made.ports.push(made_port);
@@ -326,7 +335,7 @@ pub(crate) fn kubernetes_host(name: &str, namespace: &str) -> String {
     format!("{name}.{namespace}.svc.cluster.local")
 }
 
-fn of_kubernetes(world: &World, object: &Object, service: &manifest::Service) -> Option<Service> {
+fn of_kubernetes(world: &World, object: &Object, service: &manifest::Service) -> Service {
     let spec = &service.spec;
     let host = kubernetes_host(&object.meta.name, &object.meta.namespace);
     let mut made = blank(Source::Kubernetes, object, &host);
@@ -343,11 +352,12 @@ fn of_kubernetes(world: &World, object: &Object, service: &manifest::Service) ->
     }
     if spec.kind.as_deref() == Some("ExternalName") {
         if world.agent.external_name.as_deref() == Some("alias") {
-            return None;
+            // Nothing of its own.
+            made.ports.clear();
         }
         made.is_external_name = true;
         "DNS".clone_into(&mut made.resolution);
-        return Some(made);
+        return made;
     }
     match spec.cluster_ip.as_deref() {
         Some("None") => {
@@ -355,14 +365,17 @@ fn of_kubernetes(world: &World, object: &Object, service: &manifest::Service) ->
             made.fixed = headless(world, object, &spec.ports);
         }
         Some(ip) => {
-            for port in &spec.ports {
-                let is_udp = port.protocol.as_deref() == Some("UDP");
-                made.fixed.push((ip.to_owned(), port.port, is_udp, port.port));
+            let others = spec.cluster_ips.iter().map(String::as_str).filter(|it| *it != ip);
+            for ip in std::iter::once(ip).chain(others) {
+                for port in &spec.ports {
+                    let is_udp = port.protocol.as_deref() == Some("UDP");
+                    made.fixed.push((ip.to_owned(), port.port, is_udp, port.port));
+                }
             }
         }
         None => made.vague = Some("a Service without an address"),
     }
-    Some(made)
+    made
 }
 
 fn kubernetes_port(port: &manifest::ServicePort) -> Port {

@@ -1,6 +1,8 @@
 //! What of the services one client may use: export, import, the namespace that owns a host, and
 //! several entries of one host made one.
 
+use std::collections::BTreeSet;
+
 use super::{
     super::{
         manifest::{Body, Listener, Object, SidecarSpec},
@@ -177,14 +179,16 @@ pub(crate) fn view(
     let mut hosts: Vec<String> = seen.iter().map(|(_, it)| it.host.clone()).collect();
     hosts.sort();
     hosts.dedup();
+    let has_listeners = sidecar(world, client)
+        .is_some_and(|it| it.egress.iter().any(|listener| listener.port.is_some()));
     let mut view = Vec::new();
     for host in hosts {
         let of_host: Vec<&(Sight, Service)> =
             seen.iter().filter(|(_, it)| it.host == host).collect();
         let owner = owner(&of_host, &client.namespace);
-        let owned: Vec<&Service> =
+        let theirs: Vec<&Service> =
             of_host.iter().map(|(_, it)| it).filter(|it| it.scope == owner).collect();
-        let mut made = unite(&owned);
+        let mut made = unite(&theirs);
         if of_host.iter().any(|(_, it)| it.source == Source::Gloo)
             && of_host.iter().any(|(_, it)| it.source != Source::Gloo)
         {
@@ -194,6 +198,12 @@ pub(crate) fn view(
             unseen.iter().filter(|it| it.host == host && it.scope == owner).collect();
         if hidden.iter().any(|it| it.source == Source::Kubernetes || it.has_endpoints) {
             made.vague = Some("what a hidden service adds to a host");
+        }
+        let rivals = all
+            .iter()
+            .filter(|it| it.host == host && self::sight(world, it, client).0 != Sight::Hidden);
+        if has_listeners && rivals.count() > 1 {
+            made.vague = Some("several entries of a host under listeners with ports");
         }
         view.push(made);
     }
@@ -242,6 +252,7 @@ fn unite(services: &[&Service]) -> Service {
         } else {
             join_ports(&mut made, services[0], younger)
         };
+        made.is_of_many |= made.namespace != younger.namespace;
         made.vague = made.vague.or(younger.vague).or(vague);
     }
     made
@@ -284,6 +295,19 @@ fn join_ports(made: &mut Service, first: &Service, younger: &Service) -> Option<
         && first.selector.clone().unwrap_or_default()
             == younger.selector.clone().unwrap_or_default()
         && first.export_to == younger.export_to;
+    let names = |service: &Service| -> BTreeSet<String> {
+        let name = |it: &String| if it == "." { service.namespace.clone() } else { it.clone() };
+        service.export_to.iter().map(name).collect()
+    };
+    if first.selector != younger.selector
+        && first.selector.clone().unwrap_or_default()
+            == younger.selector.clone().unwrap_or_default()
+    {
+        return Some("an empty selector beside none");
+    }
+    if first.export_to != younger.export_to && names(first) == names(younger) {
+        return Some("one export in two ways");
+    }
     let is_like_the_first = same_ports(&first.ports, &younger.ports);
     if is_like_the_first {
         return Some("a third entry with the ports of the first");

@@ -59,8 +59,10 @@ pub const WORKLOADS_ENTRIES: usize = 1024;
 pub const NAMES_SHORT_ENTRIES: usize = 65_536;
 pub const NAMES_LONG_ENTRIES: usize = 4_096;
 pub const PREFIXES_ENTRIES: usize = 65_536;
-pub const RULES_ENTRIES: usize = 262_144;
+/// Twenty views of ten thousand hosts each fit. Takes memory as it fills.
+pub const RULES_ENTRIES: usize = 524_288;
 /// Twice what the compiler fills: while tables change, old and new targets are there together.
+/// Takes memory as it fills.
 pub const TARGETS_ENTRIES: usize = 32_768;
 /// As above.
 pub const BACKENDS_ENTRIES: usize = 131_072;

@@ -40,8 +40,8 @@ static NAMES_LONG: HashMap<NameKeyLong, NameValue, NAMES_LONG_ENTRIES> = HashMap
 #[btf_map]
 static PREFIXES: LpmTrie<PrefixData, u32, PREFIXES_ENTRIES> = LpmTrie::new();
 #[btf_map]
-static RULES: HashMap<RuleKey, RuleValue, RULES_ENTRIES> = HashMap::new();
-// Read by nothing yet. Only the agent writes them, so they take memory as they fill.
+static RULES: HashMap<RuleKey, RuleValue, RULES_ENTRIES, ON_DEMAND> = HashMap::new();
+// Read by nothing yet.
 #[btf_map]
 static TARGETS: HashMap<u32, TargetValue, TARGETS_ENTRIES, ON_DEMAND> = HashMap::new();
 #[btf_map]
@@ -61,7 +61,8 @@ static QUOTA: HashMap<WorkloadId, Share, WORKLOADS_ENTRIES> = HashMap::new();
 #[btf_map]
 static SETTINGS: Array<Settings, 1> = Array::new();
 
-/// Flag of a table whose entries are allocated one by one.
+/// Flag of a table whose entries are allocated one by one, for large ones that only the agent
+/// writes: it can try again when there is no memory.
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
 
 /// `FactValue` as the kernel sees it: each slot is read and written whole.

@@ -143,8 +143,13 @@ impl Trial {
     ) -> Self {
         let workloads = [place(client)];
         let input = Input { registry, config, workloads: &workloads, answers };
-        let Compiled { image, reports, directory } = compile(&input, &mut Ids::default());
-        let workload = image.by_cgroup.get(&CGROUP).copied();
+        Self::among(compile(&input, &mut Ids::default()), client, CGROUP)
+    }
+
+    /// One of many workloads that were compiled together: the client with that cgroup id.
+    pub fn among(compiled: Compiled, client: &TrialClient, cgroup: u64) -> Self {
+        let Compiled { image, reports, directory } = compiled;
+        let workload = image.by_cgroup.get(&cgroup).copied();
         Self { image, directory, reports, client: client.clone(), workload }
     }
 

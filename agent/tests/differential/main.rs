@@ -14,6 +14,7 @@ mod generate;
 mod judge;
 mod manifest;
 mod model;
+mod properties;
 mod shrink;
 mod world;
 mod yaml;

@@ -1,6 +1,7 @@
 //! The compiler: registry, configuration and workloads to kernel tables. Pure.
 
 mod compiler;
+mod ends;
 mod groups;
 mod names;
 mod places;

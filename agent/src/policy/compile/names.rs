@@ -26,11 +26,11 @@ impl Names<'_> {
     /// `internalDomains` must also say what the shorter ones would have said.
     pub(super) fn value(self, apex: &HostPattern) -> Option<NameValue> {
         let (exact, wildcard) = (self.number(apex), self.number(&apex.below()));
-        let is_internal = self.internal_domains.iter().any(|domain| apex.is_within(domain));
-        let is_domain = || self.internal_domains.contains(apex);
-        if !exact.is_some() && !wildcard.is_some() && !(is_internal && is_domain()) {
+        let is_domain = self.internal_domains.contains(apex);
+        if !(exact.is_some() || wildcard.is_some() || is_domain) {
             return None;
         }
+        let is_internal = self.internal_domains.iter().any(|domain| apex.is_within(domain));
         if !is_internal {
             return Some(NameValue { exact, wildcard, flags: 0 });
         }

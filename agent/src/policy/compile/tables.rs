@@ -109,7 +109,7 @@ impl Tables {
     /// Views that do not fit had their targets numbered too.
     fn keep_used_targets(&mut self, fallbacks: &BTreeMap<PolicyId, Fallback>, ids: &mut Ids) {
         let defaults = fallbacks.values().map(|fallback| fallback.target);
-        let redirects = self.image.rules.values().filter_map(target);
+        let redirects = self.image.rules.values().copied().filter_map(target);
         for number in redirects.chain(defaults.filter(|number| *number != 0)) {
             *self.uses.entry(number).or_default() += 1;
         }
@@ -135,7 +135,7 @@ impl Tables {
 }
 
 /// The target that a rule names.
-pub(super) fn target(rule: &RuleValue) -> Option<u32> {
+pub(super) fn target(rule: RuleValue) -> Option<u32> {
     (rule.action == action::REDIRECT).then_some(rule.target)
 }
 

@@ -14,6 +14,7 @@ pub mod update;
 mod workspaces;
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -348,9 +349,20 @@ fn sort_declared(declared: &mut [Arc<Declaration>]) {
 fn sort_claims(claims: &mut [Claim]) {
     claims.sort_by(|a, b| {
         (a.is_virtual.cmp(&b.is_virtual))
-            .then_with(|| a.declaration.by_age(&b.declaration))
-            .then_with(|| a.host.cmp(&b.host))
+            .then_with(|| by_age_of_host((&a.host, &a.declaration), (&b.host, &b.declaration)))
     });
+}
+
+/// Declared hosts in order: the oldest first, of one second by the name of the host.
+pub(super) fn by_age_of_host(
+    a: (&HostPattern, &Declaration),
+    b: (&HostPattern, &Declaration),
+) -> Ordering {
+    (a.1.created.cmp(&b.1.created))
+        .then_with(
+            || if a.0 == b.0 { Ordering::Equal } else { a.0.to_string().cmp(&b.0.to_string()) },
+        )
+        .then_with(|| a.1.by_age(b.1))
 }
 
 /// What an object says, else what the mesh says, else everybody.

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use exeat_common::{flow::protocol, reason::Reason};
 use ipnet::IpNet;
 
-use super::{Action, Denial, choose::Chosen, sight::Sight};
+use super::{Action, Denial, choose::Chosen, lead::Routing, sight::Sight};
 use crate::{
     policy::{
         services::{
@@ -67,37 +67,32 @@ impl<'a> Sight<'a> {
         action
     }
 
-    /// The first that applies: a route that refuses them, the client's proxy, a waypoint, a route,
-    /// what only a proxy can do, the endpoints.
+    /// The first that applies: the client's proxy, a waypoint, a route, what only a proxy can do,
+    /// the endpoints.
     fn judge(&self, dial: Dial<'_, 'a>, reports: &mut BTreeSet<Report>) -> Action {
-        let routing = self.route(dial);
-        if let super::lead::Routing::Uncovered(routes) = routing {
-            let message = format!(
-                "a rule for part of {} closes the rest of it: no sniHosts covers it",
-                dial.chosen.host
-            );
-            return refuse(Reason::NoRoute, Code::NoRoute, routes, "spec.tls", message, reports);
-        }
         if self.has_proxy() && dial.port.key().1 == protocol::TCP {
             return Action::To(Arc::clone(&self.proxy));
         }
         if dial.owner.carrier == Carrier::Waypoint {
             return self.through_waypoint(dial, reports);
         }
-        match routing {
-            super::lead::Routing::Direct | super::lead::Routing::Uncovered(_) => {
-                self.without_route(dial, None, reports)
+        match self.route(dial) {
+            Routing::Direct => self.without_route(dial, None, reports),
+            Routing::Uncovered(routes) => {
+                let message = format!(
+                    "a rule for part of {} closes the rest of it: no sniHosts covers it",
+                    dial.chosen.host
+                );
+                refuse(Reason::NoRoute, Code::NoRoute, routes, "spec.tls", message, reports)
             }
-            super::lead::Routing::Inside { routes, field } => {
+            Routing::Inside { routes, field } => {
                 let message = format!(
                     "flows to {} depend on `{field}`, which only a proxy can carry out: they are denied",
                     dial.chosen.host
                 );
                 unsupported(Code::L7Route, routes, "spec", message, reports)
             }
-            super::lead::Routing::To { routes, destination } => {
-                self.lead(dial, routes, destination, reports)
-            }
+            Routing::To { routes, destination } => self.lead(dial, routes, destination, reports),
         }
     }
 
@@ -154,7 +149,7 @@ impl<'a> Sight<'a> {
         let Dial { chosen, port, owner, dialled } = dial;
         let entry = &owner.entry;
         if !chosen.is_direct() {
-            if chosen.has_unix(port) {
+            if chosen.has_unix(port, owner) {
                 let message =
                     "a unix socket can only be reached by a proxy in the pod: flows are denied";
                 return unsupported(
@@ -165,7 +160,7 @@ impl<'a> Sight<'a> {
                     reports,
                 );
             }
-            return endpoints(chosen.backends(port), entry, reports);
+            return endpoints(chosen.backends(port, owner), entry, reports);
         }
         let by_dns = match chosen.first.resolution {
             Resolution::None | Resolution::Static => false,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::Matching,
-    policy::services::{Claim, declaration::Port},
+    policy::services::{Claim, by_age_of_host, declaration::Port},
     registry::{
         cidr,
         port::Class,
@@ -52,7 +52,7 @@ impl<'a> Sight<'a> {
             return ports;
         }
         let mut by_age: Vec<_> = self.services.declarations().collect();
-        by_age.sort_by(|(_, a), (_, b)| a.by_age(b));
+        by_age.sort_by(|(a, by_a), (b, by_b)| by_age_of_host((*a, &***by_a), (*b, &***by_b)));
         for (host, declaration) in by_age {
             let chosen = self.choose(host, reports);
             let Some(chosen) = chosen.filter(|it| it.first.by_name && !it.has_addresses()) else {

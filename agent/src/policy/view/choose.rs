@@ -115,10 +115,8 @@ impl<'a> Chosen<'a> {
     /// Adds a younger declaration of the same home, or reports that it cannot be.
     fn unite(&mut self, other: &'a Arc<Declaration>, reports: &mut BTreeSet<Report>) {
         let first = self.first;
-        let has_equal_ports = first.ports.len() == other.ports.len()
-            && first.ports.iter().zip(&other.ports).all(|(a, b)| a.is_like(b));
         let is_alike = first.resolution == other.resolution && first.likeness == other.likeness;
-        if !has_equal_ports && !is_alike {
+        if !has_equal_ports(first, other) && !is_alike {
             let message = format!(
                 "{} is declared by the older {} with other ports; to be united, both need the same resolution, labels, workloadSelector and exportTo. This object adds nothing to that host",
                 self.host, first.entry
@@ -159,9 +157,9 @@ impl<'a> Chosen<'a> {
         self.parts.iter().any(|it| !it.addresses.is_empty())
     }
 
-    /// The endpoints of a port: those of every part that declares it alike.
-    pub(super) fn backends(&self, port: &Port) -> Vec<Backend> {
-        let alike = self.parts.iter().flat_map(|it| &it.ports).filter(|it| it.is_like(port));
+    /// The endpoints of a port: those of its owner, and of every part with the same ports.
+    pub(super) fn backends(&self, port: &Port, owner: &Declaration) -> Vec<Backend> {
+        let alike = self.alike(port, owner);
         let mut backends: Vec<Backend> = alike.flat_map(|it| it.backends.iter().copied()).collect();
         if self.first.resolution == Resolution::DnsRoundRobin {
             backends.truncate(1);
@@ -171,8 +169,16 @@ impl<'a> Chosen<'a> {
         backends
     }
 
-    pub(super) fn has_unix(&self, port: &Port) -> bool {
-        let alike = self.parts.iter().flat_map(|it| &it.ports).filter(|it| it.is_like(port));
-        alike.into_iter().any(|it| it.has_unix)
+    pub(super) fn has_unix(&self, port: &Port, owner: &Declaration) -> bool {
+        self.alike(port, owner).any(|it| it.has_unix)
     }
+
+    fn alike(&self, port: &Port, owner: &Declaration) -> impl Iterator<Item = &Port> {
+        let parts = self.parts.iter().filter(|it| has_equal_ports(it, owner));
+        parts.flat_map(|it| &it.ports).filter(|it| it.is_like(port))
+    }
+}
+
+fn has_equal_ports(a: &Declaration, b: &Declaration) -> bool {
+    a.ports.len() == b.ports.len() && a.ports.iter().zip(&b.ports).all(|(a, b)| a.is_like(b))
 }

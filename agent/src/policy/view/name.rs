@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use exeat_common::{flow::protocol, reason::Reason};
 
 use super::{
-    Action, Granted, Ports,
+    Action, Granted, PortKey, Ports,
     action::{Dial, Dialled, refuse, report_redirect, unsupported},
     choose::Chosen,
     sight::Sight,
@@ -89,6 +89,7 @@ impl<'a> Sight<'a> {
         reports: &mut BTreeSet<Report>,
     ) -> bool {
         let mut is_declared = false;
+        let mut decided: BTreeSet<PortKey> = ports.keys().copied().collect();
         for wide in name.covering() {
             let Some(wide) = self.services.known_host(&wide) else {
                 continue;
@@ -101,10 +102,8 @@ impl<'a> Sight<'a> {
             for (port, owner) in &chosen.ports {
                 let is_by_name = by_name_alone || port.protocol.class() == Class::Http;
                 let dial = Dial { chosen: &chosen, port, owner, dialled: Dialled::Name(name) };
-                if is_by_name
-                    && !ports.contains_key(&port.key())
-                    && self.is_routed_apart(name, dial)
-                {
+                // The longest wildcard with that port decides, whatever stands on shorter ones.
+                if is_by_name && decided.insert(port.key()) && self.is_routed_apart(name, dial) {
                     let action = self.action(dial, reports);
                     ports.insert(port.key(), Granted { entry: Arc::clone(&owner.entry), action });
                 }

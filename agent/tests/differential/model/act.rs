@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     super::world::Flow,
-    Model, Ruling, Vague, disputed,
+    Model, Ruling, Vague,
     matching::{By, Hit},
     names::{number, plain, socket},
     policies::{Tls, tls_of},
@@ -18,14 +18,6 @@ impl Model {
     pub(super) fn act(&self, routes: &Routes<'_>, hit: &Hit, flow: &Flow) -> Result<Ruling, Vague> {
         let is_tcp = flow.dest.proto == "tcp";
         let is_gateway = view::is_gateway_pod(&self.world, &flow.client);
-        if is_tcp && flow.client.sidecar && !is_gateway {
-            let name = match &hit.by {
-                By::Name(name) => Some(name.as_str()),
-                By::Address | By::Port => None,
-            };
-            let effect = routes.effect(&hit.service, hit.class, name)?;
-            disputed::refused_under_sidecar(matches!(effect, Effect::Refused))?;
-        }
         if is_tcp && flow.client.sidecar {
             return Ok(Ruling::plain("redirect-sidecar"));
         }

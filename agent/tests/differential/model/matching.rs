@@ -81,10 +81,6 @@ pub(crate) fn by_address(view: &[Service], flow: &Flow) -> Result<Vec<Hit>, &'st
     let longest = hits.iter().map(|(length, _)| *length).max().unwrap_or(0);
     let hits: Vec<Hit> =
         hits.into_iter().filter(|(length, _)| *length == longest).map(|(_, hit)| hit).collect();
-    let Some(eldest) = hits.iter().map(|it| it.age.clone()).min() else {
-        return Ok(Vec::new());
-    };
-    disputed::equal_age(&hits, &eldest)?;
     Ok(of_the_eldest(hits))
 }
 

@@ -219,9 +219,6 @@ impl Model {
         name: &str,
     ) -> Result<Option<Ruling>, Vague> {
         let hit = by_name(view, flow, name);
-        if let Some(hit) = &hit {
-            disputed::route_of_a_shorter_wildcard(&self.world, view, hit, flow, name)?;
-        }
         if let Some(target) = self.alias(name)
             && asm::gateway(&self.world, flow, &target)?.is_some()
         {

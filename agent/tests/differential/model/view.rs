@@ -250,7 +250,12 @@ fn unite(services: &[&Service]) -> Service {
         let vague = if same_ports(&made.ports, &younger.ports) {
             pool(&mut made, younger)
         } else {
-            join_ports(&mut made, services[0], younger)
+            let vague = join_ports(&mut made, services[0], younger);
+            if vague.is_some() {
+                // Whatever the answer is, it is asked about these addresses too.
+                add_addresses(&mut made, younger);
+            }
+            vague
         };
         made.is_of_many |= made.namespace != younger.namespace;
         made.vague = made.vague.or(younger.vague).or(vague);

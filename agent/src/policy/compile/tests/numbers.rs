@@ -13,14 +13,15 @@ use crate::{
     config::{Config, Scope},
     policy::{
         answers::Answers,
-        compile::{Compiled, Hosts, Input, Tables, compile},
+        compile::{Change, Compiled, Compiler, Hosts, Input, Tables, compile},
         diff::diff,
         ids::Ids,
+        image::Image,
         target::{Backend, Target, TargetKind},
         testing::{Attempt, judge, match_name, placed},
         view::{Action, Granted, Unmatched, View},
     },
-    registry::{Registry, report::ObjectRef},
+    registry::{Registry, object::Content, report::ObjectRef},
     workloads::PlacedWorkload,
 };
 
@@ -221,6 +222,43 @@ fn one_entry_more_is_a_handful_of_operations() {
     let after = compiled(&more, &workloads, &mut ids).image;
     // Each host: its name, and its rules: two ports and the mark.
     assert_eq!(diff(&before, &after).len(), 250 * 4);
+}
+
+#[test]
+fn one_changed_entry_among_many_is_a_handful_of_steps() {
+    let change = entry(
+        "changed",
+        "",
+        "{hosts: [h7.c3.example.com, new.example.com], ports: [{number: 8443, name: tls, protocol: TLS}]}",
+    );
+    let more: Vec<_> = many(5_000)
+        .service_entries()
+        .iter()
+        .chain(read(&change).service_entries())
+        .cloned()
+        .collect();
+    let registries =
+        [many(5_000), Registry::new(more.into_iter().map(Content::ServiceEntry)), many(5_000)];
+    let (workloads, config, answers) =
+        (one_each(&["a", "b"]), Config::offline(), Answers::default());
+    let mut compiler = Compiler::default();
+    let mut before = Image::default();
+    for (registry, expected) in registries.iter().zip([None, Some(5), Some(3)]) {
+        let input = Input { registry, config: &config, workloads: &workloads, answers: &answers };
+        let change = compiler.update(&input);
+        let image = compiler.image().expect("tables").clone();
+        match (change, expected) {
+            (Change::Whole(None), None) => {}
+            (Change::Steps(steps), Some(expected)) => {
+                // The changed host: a rule. The new one: its name, two ports and the mark; when it
+                // leaves, it keeps what the wildcard grants.
+                assert_eq!(steps.len(), expected, "{steps:#?}");
+                assert_eq!(steps, diff(&before, &image));
+            }
+            other => panic!("{other:?}"),
+        }
+        before = image;
+    }
 }
 
 #[test]

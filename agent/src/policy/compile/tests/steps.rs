@@ -26,7 +26,7 @@ fn history() -> impl Strategy<Value = (World, Vec<Registry>)> {
             for (bit, is_two) in flips {
                 chosen ^= 1 << bit;
                 if is_two {
-                    chosen ^= 1 << (bit + 3) % 10;
+                    chosen ^= 1 << ((bit + 3) % 10);
                 }
                 registries.push(pick(&one, &two, chosen));
             }

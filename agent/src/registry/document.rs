@@ -6,6 +6,8 @@ use serde::{
 };
 use serde_yaml::Value;
 
+use super::nesting;
+
 /// Largest file that is read.
 pub const FILE_BYTES: u64 = 4 << 20;
 /// Values that a text may hold once its aliases are followed. A value takes some 150 bytes of memory
@@ -30,12 +32,15 @@ pub enum InvalidDocument {
     Yaml(#[from] serde_yaml::Error),
     #[error("not valid JSON: {0} (was the file written in full?)")]
     Json(#[from] serde_json::Error),
+    #[error("its brackets stand in each other too deep for any object (is one not closed?)")]
+    TooDeep,
 }
 
 /// Splits a text into objects; lists are taken apart, empty documents left out.
 pub fn parse(text: &str, format: Format) -> Result<Vec<Value>, InvalidDocument> {
     let mut objects = Vec::new();
     match format {
+        Format::Yaml if nesting::is_too_deep(text) => return Err(InvalidDocument::TooDeep),
         Format::Yaml => {
             let mut left = Left { values: TEXT_VALUES, bytes: TEXT_BYTES };
             for document in serde_yaml::Deserializer::from_str(text) {
@@ -105,7 +110,9 @@ impl<'de> DeserializeSeed<'de> for Budget<'_> {
 impl Budget<'_> {
     fn spend<E: Error>(&mut self) -> Result<(), E> {
         self.0.values = self.0.values.checked_sub(1).ok_or_else(|| {
-            E::custom("the file unfolds to too many values (are there aliases of aliases?); split it")
+            E::custom(
+                "the file unfolds to too many values (are there aliases of aliases?); split it",
+            )
         })?;
         Ok(())
     }
@@ -234,6 +241,8 @@ mod tests {
     #[test]
     fn deep_and_unfolding_documents_are_refused() {
         let depth = "[".repeat(5000) + &"]".repeat(5000);
+        check_refused(&depth, Format::Yaml, "too deep");
+        let depth = "[".repeat(200) + &"]".repeat(200);
         check_refused(&depth, Format::Yaml, "recursion");
         check_refused(&depth, Format::Json, "recursion");
         let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
@@ -248,5 +257,15 @@ mod tests {
         wide.push_str(&"*a,".repeat(100));
         wide.push(']');
         check_refused(&wide, Format::Yaml, "too many values");
+        // The same, a little in each of many documents.
+        let small = format!("--- {{a: &a [{}], b: [{}]}}\n", "1,".repeat(100), "*a,".repeat(200));
+        check(&small, Format::Yaml, 1);
+        check_refused(&small.repeat(100), Format::Yaml, "too many values");
+        // Few values, but a long text in each.
+        let mut long = format!("a: &a {}\nb: [", "x".repeat(100_000));
+        long.push_str(&"*a,".repeat(100));
+        long.push(']');
+        check_refused(&long, Format::Yaml, "too long a text");
+        check_refused(&format!("[{}1]", "1,".repeat(600_000)), Format::Json, "too many values");
     }
 }

@@ -18,24 +18,35 @@ impl<T> Checked<T> {
     }
 }
 
+/// Reports about one object, at most: who breaks a thousand rules can be told the rest later, and a
+/// file of nothing but mistakes would take a hundred times its size otherwise.
+pub(super) const REPORTS: usize = 1000;
+
 /// Collects what there is to say about one object.
 pub(super) struct Findings<'a> {
     object: &'a ObjectRef,
     reports: Vec<Report>,
+    /// Whether one of the reports refuses the object. That one is never left out.
+    refuses: bool,
 }
 
 impl<'a> Findings<'a> {
     pub(super) fn new(object: &'a ObjectRef, warnings: Vec<Report>) -> Self {
-        Self { object, reports: warnings }
+        let refuses = warnings.iter().any(|report| report.code.refuses());
+        Self { object, reports: warnings, refuses }
     }
 
     pub(super) fn add(&mut self, code: Code, path: impl Into<String>, message: impl Into<String>) {
-        self.reports.push(Report::new(code, self.object, path, message));
+        let is_first_refusal = code.refuses() && !self.refuses;
+        if self.reports.len() < REPORTS || is_first_refusal {
+            self.refuses |= code.refuses();
+            self.reports.push(Report::new(code, self.object, path, message));
+        }
     }
 
     /// Whether the object breaks a rule, so that it is ignored whole.
     pub(super) fn refuse(&self) -> bool {
-        self.reports.iter().any(|report| report.code.refuses())
+        self.refuses
     }
 
     pub(super) fn bound(&mut self, path: &str, length: usize, most: usize) {

@@ -16,6 +16,7 @@ pub mod kubernetes;
 pub mod labels;
 pub mod load;
 pub mod meta;
+mod nesting;
 pub mod object;
 pub mod port;
 pub mod report;

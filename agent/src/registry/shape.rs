@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer};
 use serde_yaml::{Mapping, Value};
 
 use super::{
+    findings::REPORTS,
     meta::Meta,
     report::{Code, Report},
 };
@@ -23,12 +24,14 @@ pub fn read_spec<T: for<'de> Deserialize<'de>>(
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(spec, &mut track);
     let read = serde_ignored::deserialize(tracked, |path| {
-        warnings.push(Report::new(
-            Code::FieldUnknown,
-            &meta.object,
-            format!("spec{}", render(&path)),
-            "there is no such field (misspelled?); it has no effect",
-        ));
+        if warnings.len() < REPORTS {
+            warnings.push(Report::new(
+                Code::FieldUnknown,
+                &meta.object,
+                format!("spec{}", render(&path)),
+                "there is no such field (misspelled?); it has no effect",
+            ));
+        }
     });
     match read {
         Ok(spec) => Ok((spec, warnings)),

@@ -157,14 +157,18 @@ abi! {
         pub action: u8,
         /// Reason number of a denial ([`crate::reason::Reason`]).
         pub reason: u8,
-        pub reserved: [u8; 2],
+        /// How specific the pattern is that the rule was declared for, which may be wider than the
+        /// subject ([`crate::id::rank`]). Prefixes have none.
+        pub rank: u8,
+        pub reserved: u8,
         /// Number of the target of a redirect.
         pub target: u32,
     }
 }
 
 impl RuleValue {
-    pub const ALLOW: Self = Self { action: action::ALLOW, reason: 0, reserved: [0; 2], target: 0 };
+    pub const ALLOW: Self =
+        Self { action: action::ALLOW, reason: 0, rank: 0, reserved: 0, target: 0 };
 }
 
 /// Kind byte of a target. Zero is none.

@@ -77,7 +77,8 @@ impl Decision {
 ///    cluster under `scope: external` → allow
 /// 3. the most specific of: longest prefix (an exact address is the longest), exact learned name,
 ///    longest learned wildcard, any address at all. It must have a rule for this port and
-///    protocol; if the names of one address disagree, a redirect beats a direct rule
+///    protocol; if the names of one address disagree, a redirect beats a direct rule,
+///    then the more specific pattern counts, then a denial
 /// 4. the action of that rule; what cannot be enforced → deny with its reason
 /// 5. nothing matched → deny; under `ALLOW_ANY` allow, and count what would have been denied;
 ///    under `GATEWAY` the workload's default target
@@ -180,6 +181,7 @@ fn decide_by_name<T: Tables>(
     let now = tables.now();
     let mut best = Decision::deny(Reason::NotRegistered);
     let mut ranked = false;
+    let mut best_weight = 0;
     for word in known.slots {
         let fact = Fact::unpack(word);
         if !fact.pattern.is_some() {
@@ -198,17 +200,27 @@ fn decide_by_name<T: Tables>(
             continue;
         };
         let candidate = act(fact.pattern, rule);
-        let redirects = candidate.verdict == Verdict::Redirect;
-        let best_redirects = best.verdict == Verdict::Redirect;
+        let weight = weight(&candidate, rule);
         if !ranked
-            || (redirects && !best_redirects)
-            || (redirects == best_redirects && candidate.subject > best.subject)
+            || weight > best_weight
+            || (weight == best_weight && candidate.subject > best.subject)
         {
             best = candidate;
+            best_weight = weight;
             ranked = true;
         }
     }
     best
+}
+
+/// What decides between the names of one address: a redirect beats a direct rule, then the pattern
+/// counts that the rule was declared for, then a denial. The subject does not say it: it may be the
+/// longer pattern of another policy, which carries the rules of the shorter one.
+#[inline(always)]
+fn weight(candidate: &Decision, rule: RuleValue) -> u32 {
+    let redirects = u32::from(matches!(candidate.verdict, Verdict::Redirect));
+    let denies = u32::from(matches!(candidate.verdict, Verdict::Deny));
+    redirects << 16 | u32::from(rule.rank) << 8 | denies
 }
 
 /// Step 4.

@@ -88,6 +88,12 @@ impl SubjectId {
     }
 }
 
+/// How specific a pattern is: exact before wildcard, more labels before fewer. `labels` is at most
+/// 127.
+pub const fn rank(exact: bool, labels: u8) -> u8 {
+    (exact as u8) << 7 | (labels & 0x7f)
+}
+
 #[cfg(test)]
 mod tests {
     use super::SubjectId;

@@ -8,7 +8,7 @@ use exeat_common::{
     abi::{RuleKey, RuleValue, Workload, action, mode, setting_flag, workload_flag},
     decide::{Decision, decide, is_still_allowed},
     flow::{Flow, protocol},
-    id::{PolicyId, SubjectId},
+    id::{PolicyId, SubjectId, rank},
     reason::{Reason, Verdict},
 };
 use support::{NOW, RESOLVER, World, address, workload};
@@ -17,11 +17,13 @@ const EXACT: SubjectId = SubjectId::pattern(1, true, 3);
 const WILD: SubjectId = SubjectId::pattern(2, false, 2);
 const NET: SubjectId = SubjectId::prefix(1);
 const REDIRECT: RuleValue =
-    RuleValue { action: action::REDIRECT, reason: 0, reserved: [0; 2], target: 9 };
+    RuleValue { action: action::REDIRECT, reason: 0, rank: 0, reserved: 0, target: 9 };
+const ALLOW_EXACT: RuleValue = RuleValue { rank: rank(true, 3), ..RuleValue::ALLOW };
 const UNSUPPORTED: RuleValue = RuleValue {
     action: action::DENY,
     reason: Reason::Unsupported as u8,
-    reserved: [0; 2],
+    rank: 0,
+    reserved: 0,
     target: 0,
 };
 
@@ -74,13 +76,29 @@ fn step_3_the_most_specific_with_a_rule_for_the_port_decides() {
     world.grant(WILD, 443, protocol::TCP, UNSUPPORTED);
     check(&world, "203.0.113.9", 443, Verdict::Deny, Reason::Unsupported);
     world.told("203.0.113.9", EXACT, NOW + 1);
-    world.grant(EXACT, 443, protocol::TCP, RuleValue::ALLOW);
+    world.grant(EXACT, 443, protocol::TCP, ALLOW_EXACT);
     check(&world, "203.0.113.9", 443, Verdict::Allow, Reason::Registered);
 
     // If names disagree, a redirect beats a direct rule, however specific that is.
     world.grant(WILD, 443, protocol::TCP, REDIRECT);
     let decision = judge(&world, Some(&workload()), "203.0.113.9", 443, protocol::TCP);
     assert_eq!((decision.verdict, decision.subject, decision.target), (Verdict::Redirect, WILD, 9));
+}
+
+#[test]
+fn step_3_what_a_rule_was_declared_for_counts_and_not_what_carries_it() {
+    let mut world = World::default();
+    world.told("203.0.113.9", WILD, NOW + 1);
+    world.told("203.0.113.9", EXACT, NOW + 1);
+    // The exact name is another policy's; here it has what a wildcard of two labels grants.
+    world.grant(EXACT, 443, protocol::TCP, RuleValue::ALLOW);
+    world.grant(WILD, 443, protocol::TCP, RuleValue { rank: rank(false, 3), ..UNSUPPORTED });
+    check(&world, "203.0.113.9", 443, Verdict::Deny, Reason::Unsupported);
+    world.grant(EXACT, 443, protocol::TCP, ALLOW_EXACT);
+    check(&world, "203.0.113.9", 443, Verdict::Allow, Reason::Registered);
+    // Among equals a denial counts.
+    world.grant(WILD, 443, protocol::TCP, RuleValue { rank: ALLOW_EXACT.rank, ..UNSUPPORTED });
+    check(&world, "203.0.113.9", 443, Verdict::Deny, Reason::Unsupported);
 }
 
 #[test]

@@ -161,7 +161,8 @@ fn a_flow_is_judged_once_and_again_when_the_rules_change() {
 #[test]
 fn a_redirect_that_is_seen_on_the_wire_went_past_its_target() {
     let mut world = granted();
-    let redirect = RuleValue { action: action::REDIRECT, reason: 0, reserved: [0; 2], target: 3 };
+    let redirect =
+        RuleValue { action: action::REDIRECT, reason: 0, rank: 0, reserved: 0, target: 3 };
     world.grant(EXACT, 443, protocol::TCP, redirect);
     let begin = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
     check(&world, &begin, Verdict::Deny, Reason::NoRedirect);

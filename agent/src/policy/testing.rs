@@ -119,7 +119,8 @@ impl Twist {
                 name: "e0".to_owned(),
             });
             for (port, action) in &self.anywhere {
-                let granted = Granted { entry: Arc::clone(&entry), action: action.clone() };
+                let granted =
+                    Granted { entry: Arc::clone(&entry), rank: 0, action: action.clone() };
                 view.anywhere.insert(*port, granted);
             }
         }

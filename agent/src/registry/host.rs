@@ -92,6 +92,11 @@ impl HostPattern {
         Self::parse(&if wildcard { format!("*.{text}") } else { text }).ok()
     }
 
+    /// How specific it is, as rules carry it.
+    pub fn rank(&self) -> u8 {
+        exeat_common::id::rank(!self.wildcard, self.labels())
+    }
+
     pub const fn is_wildcard(&self) -> bool {
         self.wildcard
     }

@@ -14,7 +14,7 @@ use crate::{
         close,
         ids::Ids,
         image::Prefix,
-        view::{Action, Denial, Ports, View},
+        view::{Action, Denial, Granted, Ports, View},
     },
     registry::cidr,
 };
@@ -90,7 +90,7 @@ impl Written {
     ) {
         let mut mark: Option<RuleValue> = None;
         for (&(port, protocol), granted) in ports {
-            let value = rule(&granted.action, numbering);
+            let value = rule(granted, numbering);
             self.rules.push((RuleKey::new(policy, subject, port, protocol), value));
             // The subject is open if any of its ports is.
             mark = mark.filter(|mark| mark.action == action::ALLOW).or(Some(value));
@@ -112,13 +112,13 @@ impl Written {
     }
 }
 
-fn rule(action: &Action, numbering: &mut Numbering<'_>) -> RuleValue {
-    let rule = |action, reason, target| RuleValue { action, reason, reserved: [0; 2], target };
-    match action {
-        Action::Allow => RuleValue::ALLOW,
-        Action::Deny(Denial { reason, .. }) => rule(action::DENY, *reason as u8, 0),
-        Action::To(target) => rule(action::REDIRECT, 0, numbering.target(target)),
-    }
+fn rule(granted: &Granted, numbering: &mut Numbering<'_>) -> RuleValue {
+    let (action, reason, target) = match &granted.action {
+        Action::Allow => (action::ALLOW, 0, 0),
+        Action::Deny(Denial { reason, .. }) => (action::DENY, *reason as u8, 0),
+        Action::To(target) => (action::REDIRECT, 0, numbering.target(target)),
+    };
+    RuleValue { action, reason, rank: granted.rank, reserved: 0, target }
 }
 
 pub(super) fn prefix(policy: PolicyId, net: IpNet) -> Prefix {

@@ -37,7 +37,7 @@ impl<'a> Sight<'a> {
                     let dial = Dial { chosen: &chosen, port, owner, dialled };
                     let action = self.action(dial, reports);
                     let entry = Arc::clone(&claim.declaration.entry);
-                    add(&mut ports, net, key, Granted { entry, action }, reports);
+                    add(&mut ports, net, key, Granted { entry, rank: 0, action }, reports);
                 }
             }
         }
@@ -65,6 +65,7 @@ impl<'a> Sight<'a> {
                     let dial = Dial { chosen: &chosen, port, owner, dialled };
                     ports.entry(port.key()).or_insert_with(|| Granted {
                         entry: Arc::clone(&owner.entry),
+                        rank: 0,
                         action: self.action(dial, reports),
                     });
                 }

@@ -75,6 +75,8 @@ pub enum Unmatched {
 pub struct Granted {
     /// What decided.
     pub entry: Arc<ObjectRef>,
+    /// How specific the pattern is that it was declared for; 0 for addresses.
+    pub rank: u8,
     pub action: Action,
 }
 

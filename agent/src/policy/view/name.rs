@@ -49,7 +49,9 @@ impl<'a> Sight<'a> {
                 && aliases > 0
             {
                 // What holds for the target holds for its alias, whatever the alias says itself.
-                ports.extend(self.closed(target, aliases - 1, reports));
+                let of_target = self.closed(target, aliases - 1, reports).into_iter();
+                let rank = name.rank();
+                ports.extend(of_target.map(|(key, granted)| (key, Granted { rank, ..granted })));
             }
         }
         let services = self.services;
@@ -58,7 +60,10 @@ impl<'a> Sight<'a> {
         if is_spoken_of && !self.is_gateway {
             is_declared |= self.wider_ports(name, &mut ports, reports);
             if !is_declared && let Some((entry, action)) = self.unregistered(name, reports) {
-                ports.insert((HTTP_PORT, protocol::TCP), Granted { entry, action });
+                ports.insert(
+                    (HTTP_PORT, protocol::TCP),
+                    Granted { entry, rank: name.rank(), action },
+                );
             }
         }
         self.policy_ports(name, &mut ports, reports);
@@ -70,12 +75,13 @@ impl<'a> Sight<'a> {
         if !chosen.first.by_name {
             return;
         }
+        let rank = chosen.host.rank();
         let by_name_alone = !chosen.has_addresses();
         for (port, owner) in &chosen.ports {
             if by_name_alone || port.protocol.class() == Class::Http {
                 let dialled = Dialled::Name(chosen.host);
                 let action = self.action(Dial { chosen, port, owner, dialled }, reports);
-                ports.insert(port.key(), Granted { entry: Arc::clone(&owner.entry), action });
+                ports.insert(port.key(), Granted { entry: Arc::clone(&owner.entry), rank, action });
             }
         }
     }
@@ -89,6 +95,7 @@ impl<'a> Sight<'a> {
         reports: &mut BTreeSet<Report>,
     ) -> bool {
         let mut is_declared = false;
+        let rank = name.rank();
         let mut decided: BTreeSet<PortKey> = ports.keys().copied().collect();
         for wide in name.covering() {
             let Some(wide) = self.services.known_host(&wide) else {
@@ -105,7 +112,10 @@ impl<'a> Sight<'a> {
                 // The longest wildcard with that port decides, whatever stands on shorter ones.
                 if is_by_name && decided.insert(port.key()) && self.is_routed_apart(name, dial) {
                     let action = self.action(dial, reports);
-                    ports.insert(port.key(), Granted { entry: Arc::clone(&owner.entry), action });
+                    ports.insert(
+                        port.key(),
+                        Granted { entry: Arc::clone(&owner.entry), rank, action },
+                    );
                 }
             }
         }
@@ -147,7 +157,7 @@ impl<'a> Sight<'a> {
                         report_redirect(target, &policy.header.object, reports);
                     }
                     let entry = Arc::clone(&policy.header.object);
-                    ports.insert(key, Granted { entry, action });
+                    ports.insert(key, Granted { entry, rank: name.rank(), action });
                 }
             }
         }

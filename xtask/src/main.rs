@@ -5,6 +5,7 @@ use std::{iter, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod build;
 mod build_ebpf;
 mod ci;
@@ -40,6 +41,8 @@ enum Verb {
     Test(test::Options),
     /// Throw hostile files at the reader of the registry, for a while (needs a nightly compiler)
     Fuzz(fuzz::Options),
+    /// Measure how long the compiler of the registry takes, and its memory
+    Bench(bench::Options),
     /// Everything CI checks, in its order, ending with `test`
     Ci,
     /// Check the house rules that no compiler knows
@@ -70,6 +73,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Demo(options) => demo::demo(&options),
         Verb::Test(options) => test::test(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
+        Verb::Bench(options) => bench::bench(&options),
         Verb::Ci => ci::ci(),
         Verb::Tidy => tidy::tidy(),
     }

@@ -1,9 +1,7 @@
 //! Compiled alone or with others, a client gets the same verdicts: policies and names that
 //! workloads share are no concern of each of them.
 //!
-//! But where an address was learned of two names: a name that one client has by a wildcard, and
-//! another by itself, ranks as an exact one in the tables of both. So of two names that disagree,
-//! the other may decide. Then the outcome must be that of one of the names alone.
+//! Of two equally specific names of one address either may decide; the verdict is the same.
 
 use std::collections::BTreeSet;
 
@@ -65,7 +63,8 @@ fn check(seed: u64, tally: &mut Tally) -> Result<(), String> {
             let [one, many] = [&alone, &among].map(|it| it.judge(&attempt));
             if said(&one) == said(&many) {
                 count(tally, one.verdict.as_str());
-            } else if is_of_one_name(&alone, flow, &many) {
+            } else if one.verdict == many.verdict && is_of_one_name(&alone, flow, &many) {
+                // Two names that are equally specific: the verdict is the same, whoever decides.
                 count(tally, "another name decides");
             } else {
                 let mut flow = flow.clone();

@@ -99,7 +99,7 @@ pub struct Port {
     pub backends: Vec<Backend>,
     /// Among the endpoints is a unix socket.
     pub has_unix: bool,
-    /// A headless Service: these are matched themselves.
+    /// A headless Service: these are matched themselves. Sorted, because there may be many.
     pub instances: Vec<SocketAddr>,
     /// A proxy must begin TLS (Gloo's `clientsideTls`).
     pub originates_tls: bool,

@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use exeat_common::limits::PREFIXES_ENTRIES;
+
 use super::{
     Linking,
     declaration::{Audience, Declaration, Home, Likeness, Port},
@@ -31,7 +33,11 @@ pub(super) fn host(name: &str, namespace: &str) -> Option<HostPattern> {
 }
 
 /// Declares a Service; none if its name is too long for DNS.
-pub(super) fn declare(service: &Arc<Service>, linking: &Linking<'_>) -> Option<Declaration> {
+pub(super) fn declare(
+    service: &Arc<Service>,
+    linking: &Linking<'_>,
+    reports: &mut BTreeSet<Report>,
+) -> Option<Declaration> {
     let header = &service.header;
     let host = host(header.name(), header.namespace())?;
     let (addresses, alias_of) = match &service.kind {
@@ -40,7 +46,14 @@ pub(super) fn declare(service: &Arc<Service>, linking: &Linking<'_>) -> Option<D
         Kind::ExternalName(target) => (&[][..], Some(target.clone())),
     };
     let is_declared = alias_of.is_none() || linking.config.external_name == ExternalName::Declare;
-    let endpoints = linking.endpoints_of(header.namespace(), header.name());
+    let mut endpoints = linking.endpoints_of(header.namespace(), header.name());
+    if service.kind == Kind::Headless && !may_be_held(service, &endpoints) {
+        let message = format!(
+            "its ports times its endpoints are more than the {PREFIXES_ENTRIES} addresses that there is room for; none of the endpoints is opened"
+        );
+        reports.insert(Report::new(Code::TooMany, &header.object, "spec.ports", message));
+        endpoints.clear();
+    }
     let ports = service.ports.iter().filter(|_| is_declared).map(|port| Port {
         number: port.number,
         name: port.name.clone(),
@@ -72,6 +85,14 @@ pub(super) fn declare(service: &Arc<Service>, linking: &Linking<'_>) -> Option<D
         service: Some(Arc::clone(service)),
         alias_of,
     })
+}
+
+/// Whether the kernel has room for every port of every endpoint. If not, they are not even counted
+/// out: the product of two long lists is longer than any file.
+fn may_be_held(service: &Service, endpoints: &[&Endpoints]) -> bool {
+    let addresses: usize =
+        endpoints.iter().flat_map(|it| &it.subsets).map(|subset| subset.addresses.len()).sum();
+    service.ports.len().saturating_mul(addresses) <= PREFIXES_ENTRIES
 }
 
 /// The endpoints of a headless Service, each with its own port, found by the name of the port.

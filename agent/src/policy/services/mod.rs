@@ -70,6 +70,8 @@ pub(super) struct Claim {
     pub(super) declaration: Arc<Declaration>,
     pub(super) host: HostPattern,
     pub(super) is_virtual: bool,
+    /// It is an endpoint that is dialled itself, not an address of the whole.
+    pub(super) is_instance: bool,
 }
 
 /// An object, and who sees it.
@@ -133,19 +135,20 @@ impl Services {
         for host in &declaration.hosts {
             self.hosts.entry(host.clone()).or_default().push(Arc::clone(declaration));
             let addresses = declaration.virtual_addresses.get(host).into_iter().flatten();
-            let declared = declaration.addresses.iter().map(|net| (*net, false));
+            let declared = declaration.addresses.iter().map(|net| (*net, (false, false)));
             let instances = declaration.ports.iter().flat_map(|port| &port.instances);
-            let instances = instances.map(|it| (cidr::normalize(it.ip().into()), false));
-            let own: BTreeMap<IpNet, bool> = addresses
-                .map(|ip| (cidr::normalize((*ip).into()), true))
+            let instances = instances.map(|it| (cidr::normalize(it.ip().into()), (false, true)));
+            // Of an address that is several of these, the last counts.
+            let own: BTreeMap<IpNet, (bool, bool)> = instances
+                .chain(addresses.map(|ip| (cidr::normalize((*ip).into()), (true, false))))
                 .chain(declared)
-                .chain(instances)
                 .collect();
-            for (net, is_virtual) in own {
+            for (net, (is_virtual, is_instance)) in own {
                 self.nets.entry(net).or_default().push(Claim {
                     declaration: Arc::clone(declaration),
                     host: host.clone(),
                     is_virtual,
+                    is_instance,
                 });
             }
         }
@@ -320,7 +323,7 @@ impl<'a> Linking<'a> {
             .collect();
         let services = registry.services().iter().filter(|it| counts(it.header.namespace()));
         let loops = kubernetes::loops(services.clone(), reports);
-        let services = services.filter_map(|service| kubernetes::declare(service, self));
+        let services = services.filter_map(|service| kubernetes::declare(service, self, reports));
         all.extend(services.filter(|it| it.hosts.iter().all(|host| !loops.contains(host))));
         let external = registry.external_services().iter();
         let external = external.filter(|it| counts(it.header.namespace()));

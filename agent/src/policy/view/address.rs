@@ -13,7 +13,6 @@ use crate::{
     config::Matching,
     policy::services::{Claim, by_age_of_host, declaration::Port},
     registry::{
-        cidr,
         port::Class,
         report::{Code, Report},
     },
@@ -78,11 +77,12 @@ impl<'a> Sight<'a> {
 /// The port numbers under which a claimed address is dialled: the service's, or, where the
 /// endpoints are dialled themselves, those of the endpoints.
 fn keys(claim: &Claim, port: &Port, net: &IpNet) -> Vec<(u16, u8)> {
-    let is_declared = claim.declaration.addresses.contains(net) || claim.is_virtual;
-    if is_declared {
+    if !claim.is_instance {
         return vec![port.key()];
     }
-    let own = port.instances.iter().filter(|it| cidr::normalize(it.ip().into()) == *net);
+    // They are sorted, and there may be many.
+    let first = port.instances.partition_point(|it| it.ip() < net.addr());
+    let own = port.instances.iter().skip(first).take_while(|it| it.ip() == net.addr());
     own.map(|it| (it.port(), port.protocol.transport())).collect()
 }
 

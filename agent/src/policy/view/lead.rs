@@ -120,12 +120,13 @@ impl<'a> Sight<'a> {
         };
         // The most specific server name counts, of equal ones the first.
         let name = dial.name();
-        let covering = fitting.iter().flat_map(|(object, rule, asked)| {
-            let names = asked.sni_hosts.iter().filter(|it| it.covers(name));
-            names.map(move |it| (it, object, rule, asked))
+        let wanted: Vec<HostPattern> =
+            std::iter::once(name.clone()).chain(name.covering()).collect();
+        let covering = fitting.iter().filter_map(|(object, rule, asked)| {
+            let is_named = |it: &HostPattern| asked.sni_hosts.binary_search(it).is_ok();
+            Some((wanted.iter().position(is_named)?, object, rule, asked))
         });
-        let rank = |it: &HostPattern| (it.is_wildcard(), std::cmp::Reverse(it.labels()));
-        match covering.min_by_key(|(it, ..)| rank(it)) {
+        match covering.min_by_key(|(distance, ..)| *distance) {
             Some((_, object, _, asked)) if asked.looks_inside.is_some() => {
                 let field = asked.looks_inside.unwrap_or_default();
                 Routing::Inside { routes: &object.header.object, field }
@@ -149,7 +150,7 @@ impl<'a> Sight<'a> {
                 let is_used = |it: &VirtualService| self.uses(it, |it| &it.http);
                 let client = self.client.namespace;
                 let first = self.services.routes_for(name, client, &is_used);
-                first.is_some_and(|it| it.object.hosts.contains(name))
+                first.is_some_and(|it| it.object.names(name))
             }
             Class::Tls => {
                 let is_used = |it: &VirtualService| self.uses(it, |it| &it.tls);
@@ -159,7 +160,7 @@ impl<'a> Sight<'a> {
                 objects.iter().any(|routes| {
                     let matches = routes.object.tls.iter().flat_map(|rule| &rule.matches);
                     let mut fitting = matches.filter(|it| routes::fits(&routes.object, it, flow));
-                    fitting.any(|it| it.sni_hosts.contains(name))
+                    fitting.any(|it| it.sni_hosts.binary_search(name).is_ok())
                 })
             }
             Class::Tcp | Class::Udp => false,
@@ -176,7 +177,7 @@ impl<'a> Sight<'a> {
         let is_used = |it: &VirtualService| self.uses(it, |it| &it.http);
         let found = self.services.routes_for(name, self.client.namespace, &is_used)?;
         let found = &found.object;
-        if !found.hosts.contains(name) {
+        if !found.names(name) {
             return None;
         }
         let routed = self.routed(HTTP_PORT, Dialled::Name(name));

@@ -9,6 +9,9 @@ use crate::registry::{
     report::{Code, Report},
 };
 
+/// Items of one list.
+const ITEMS: usize = 4096;
+
 pub(super) fn check(
     meta: &Meta,
     spec: &raw::Spec,
@@ -20,6 +23,7 @@ pub(super) fn check(
         let message = "there must be an http, tls or tcp rule";
         found.add(Code::VirtualServiceEmpty, "spec", message);
     }
+    bounds(spec, &mut found);
     let is_delegate = spec.hosts.is_empty();
     if is_delegate {
         delegate(spec, &mut found);
@@ -44,6 +48,19 @@ pub(super) fn check(
         tls,
         tcp,
     })
+}
+
+/// Istio has no bounds here. Without any, names times rules may be more than there is time for.
+fn bounds(spec: &raw::Spec, found: &mut Findings<'_>) {
+    for (path, length) in [
+        ("spec.hosts", spec.hosts.len()),
+        ("spec.http", spec.http.len()),
+        ("spec.tls", spec.tls.len()),
+        ("spec.tcp", spec.tcp.len()),
+        ("spec.tls.match", spec.tls.iter().map(|rule| rule.matches.len()).sum()),
+    ] {
+        found.bound(path, length, ITEMS);
+    }
 }
 
 /// Whether a match names the mesh.

@@ -73,6 +73,8 @@ pub(super) fn tls(
             Sni::Skipped => {}
         }
     }
+    of_tls.sni_hosts.sort();
+    of_tls.sni_hosts.dedup();
     if every {
         of_tls.sni_hosts.clear();
     } else if of_tls.sni_hosts.is_empty() {

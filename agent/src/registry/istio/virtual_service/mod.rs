@@ -22,7 +22,7 @@ pub struct VirtualService {
     pub header: Header,
     /// Short names are completed with the object's namespace; partial wildcards and addresses are
     /// left out. Without any, and without `all_hosts`, the object does nothing by itself: others
-    /// may delegate to it.
+    /// may delegate to it. Sorted, because there may be many: look one up with [`Self::names`].
     pub hosts: Vec<HostPattern>,
     /// It is for every host (`*`), which only routes off the mesh can be.
     pub all_hosts: bool,
@@ -67,7 +67,7 @@ pub struct Match {
     pub source_labels: Labels,
     pub source_namespace: Option<String>,
     /// Of `tls` rules; each lies within a host of the object. Empty is any name: in rules of
-    /// another protocol, and in those for every host off the mesh.
+    /// another protocol, and in those for every host off the mesh. Sorted, because there may be many.
     pub sni_hosts: Vec<HostPattern>,
     /// Empty: any.
     pub subnets: Vec<IpNet>,
@@ -93,6 +93,11 @@ impl VirtualService {
             Ok((spec, warnings)) => check::check(meta, &spec, warnings),
             Err(report) => Checked::refused(*report),
         }
+    }
+
+    /// Whether `host` itself is among the hosts.
+    pub fn names(&self, host: &HostPattern) -> bool {
+        self.hosts.binary_search(host).is_ok()
     }
 }
 

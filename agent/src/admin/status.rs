@@ -31,6 +31,7 @@ pub struct Status {
     pub events_lost: u64,
 }
 
+/// One loaded kernel program.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Program {
@@ -41,6 +42,7 @@ pub struct Program {
     pub run_seconds: f64,
 }
 
+/// One place where programs hook in.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Attached {
     /// `socket` or `wire`.
@@ -52,6 +54,7 @@ pub struct Attached {
     pub error: Option<String>,
 }
 
+/// One workload, and whether it is held.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Workload {
     pub namespace: String,
@@ -66,6 +69,7 @@ pub struct Workload {
     pub problems: Vec<String>,
 }
 
+/// Fill of one kernel table.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Table {
     pub name: String,
@@ -73,6 +77,7 @@ pub struct Table {
     pub capacity: u64,
 }
 
+/// What is declared, and how fresh that is.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Registry {

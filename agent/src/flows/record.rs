@@ -41,6 +41,7 @@ pub struct FlowRecord {
     pub count: u64,
 }
 
+/// Who sent it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct RecordWorkload {
     pub namespace: String,
@@ -48,12 +49,14 @@ pub struct RecordWorkload {
     pub labels: BTreeMap<String, String>,
 }
 
+/// The process that called, where the kernel names it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Process {
     pub pid: u32,
     pub comm: String,
 }
 
+/// Where it was sent.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Destination {
     pub ip: Option<IpAddr>,

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 use super::host::HostPattern;
 
 /// An endpoint as declared.
+///
+/// Source: <https://istio.io/latest/docs/reference/config/networking/workload-entry/>.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Endpoint {
     pub address: EndpointAddress,

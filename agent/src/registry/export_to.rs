@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use super::{findings::Findings, host::is_dns_label, report::Code};
 
 /// Who sees an object, relative to the namespace it is in.
+///
+/// Source: `exportTo` in <https://istio.io/latest/docs/reference/config/networking/service-entry/>.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ExportTo {
     All,

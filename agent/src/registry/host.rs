@@ -10,6 +10,9 @@ const LABEL_BYTES: usize = 63;
 
 /// A lower-case host name without trailing dot, or all names below one.
 ///
+/// A wildcard holds names at any depth below it, and not its apex. Source: `hosts` in
+/// <https://istio.io/latest/docs/reference/config/networking/service-entry/>; labels by RFC 1123 §2.1.
+///
 /// Patterns sort by their labels from the right, so what lies below a name follows it directly.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct HostPattern {

@@ -23,6 +23,8 @@ impl ServicePort {
 }
 
 /// The protocol of a port, as Istio names them.
+///
+/// Source: <https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/>.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Protocol {
     Http,

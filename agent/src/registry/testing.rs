@@ -31,3 +31,21 @@ pub(super) fn check<T>(checked: &Checked<T>, text: &str, expected: &[&str]) {
     let is_valid = !expected.iter().any(|it| it.starts_with("E-"));
     assert_eq!(checked.value.is_some(), is_valid, "{text}");
 }
+
+/// Asserts whether an object is valid, and exactly which codes it gives, in any order.
+#[track_caller]
+pub(super) fn check_codes<T>(checked: &Checked<T>, text: &str, valid: bool, codes: &[&str]) {
+    let mut got: Vec<&str> = checked.reports.iter().map(|it| it.code.as_str()).collect();
+    got.sort_unstable();
+    let mut codes = codes.to_vec();
+    codes.sort_unstable();
+    assert_eq!(got, codes, "{text} {:?}", checked.reports);
+    assert_eq!(checked.value.is_some(), valid, "{text}");
+}
+
+/// The value of a valid object.
+#[track_caller]
+pub(super) fn value<T>(checked: Checked<T>, text: &str) -> T {
+    let Checked { value, reports } = checked;
+    value.unwrap_or_else(|| panic!("{text} {reports:?}"))
+}

@@ -8,6 +8,8 @@ use super::super::{findings::Checked, header::Header, meta::Meta};
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// A namespace. Its `header.object.namespace` has no meaning.
+///
+/// Source: <https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/namespace-v1/>.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Namespace {
     pub header: Header,

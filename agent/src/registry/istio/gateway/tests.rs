@@ -1,7 +1,7 @@
 //! Every rule of a `Gateway`, by the code it gives, and what is read.
 
 use super::{Gateway, ServerTls};
-use crate::registry::{findings::Checked, meta::Meta, port::Protocol};
+use crate::registry::{findings::Checked, meta::Meta, port::Protocol, testing};
 
 fn read_named(name: &str, spec: &str) -> Checked<Gateway> {
     let text = format!(
@@ -14,16 +14,12 @@ fn read_named(name: &str, spec: &str) -> Checked<Gateway> {
 
 #[track_caller]
 fn check(spec: &str, valid: bool, codes: &[&str]) {
-    let checked = read_named("gw", spec);
-    let got: Vec<&str> = checked.reports.iter().map(|it| it.code.as_str()).collect();
-    assert_eq!(got, codes, "{spec} {:?}", checked.reports);
-    assert_eq!(checked.value.is_some(), valid, "{spec}");
+    testing::check_codes(&read_named("gw", spec), spec, valid, codes);
 }
 
 #[track_caller]
 fn value(spec: &str) -> Gateway {
-    let checked = read_named("gw", spec);
-    checked.value.unwrap_or_else(|| panic!("{spec} {:?}", checked.reports))
+    testing::value(read_named("gw", spec), spec)
 }
 
 fn server(server: &str) -> String {

@@ -16,6 +16,8 @@ use super::super::{
 };
 
 /// A valid entry.
+///
+/// Source: <https://istio.io/latest/docs/reference/config/networking/service-entry/>.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServiceEntry {
     /// Two entries unite only if its labels are equal.

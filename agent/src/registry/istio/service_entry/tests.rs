@@ -1,25 +1,18 @@
 //! Every rule of a `ServiceEntry`, by the code it gives.
 
 use super::ServiceEntry;
-use crate::registry::{findings::Checked, meta::Meta};
+use crate::registry::{findings::Checked, meta::Meta, testing};
 
 fn read(metadata: &str, spec: &str) -> Checked<ServiceEntry> {
-    let text = format!(
-        "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: e, namespace: v{metadata}}}, spec: {spec}}}"
-    );
-    let document = serde_yaml::from_str(&text).expect("YAML");
-    let meta = Meta::read(&document).expect("metadata");
+    let spec = format!(", spec: {spec}");
+    let (meta, document) = testing::object("networking.istio.io/v1 ServiceEntry", metadata, &spec);
     ServiceEntry::check(&meta, &document)
 }
 
 /// Whether the entry is valid, and exactly which codes it gives.
 #[track_caller]
 fn check_with(metadata: &str, spec: &str, valid: bool, codes: &[&str]) {
-    let checked = read(metadata, spec);
-    let mut got: Vec<&str> = checked.reports.iter().map(|it| it.code.as_str()).collect();
-    got.sort_unstable();
-    assert_eq!(got, codes, "{spec} {:?}", checked.reports);
-    assert_eq!(checked.value.is_some(), valid, "{spec}");
+    testing::check_codes(&read(metadata, spec), spec, valid, codes);
 }
 
 #[track_caller]

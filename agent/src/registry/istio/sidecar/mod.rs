@@ -49,6 +49,7 @@ pub struct Import {
     pub host: Option<HostPattern>,
 }
 
+/// The part of an import before the slash.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ImportNamespace {
     /// `.`: that of the client.
@@ -66,6 +67,7 @@ pub struct OutboundPolicy {
     pub proxy: Option<EgressProxy>,
 }
 
+/// The service that takes what nothing declares.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct EgressProxy {
     pub host: HostPattern,

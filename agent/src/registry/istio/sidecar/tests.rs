@@ -1,24 +1,17 @@
 //! Every rule of a `Sidecar`, by the code it gives, and what is read.
 
 use super::{Import, ImportNamespace, Sidecar};
-use crate::registry::{findings::Checked, host::HostPattern, istio::mesh::Mode, meta::Meta};
+use crate::registry::{findings::Checked, host::HostPattern, istio::mesh::Mode, testing};
 
 fn read(spec: &str) -> Checked<Sidecar> {
-    let text = format!(
-        "{{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {{name: default, namespace: v}}, spec: {spec}}}"
-    );
-    let document = serde_yaml::from_str(&text).expect("YAML");
-    let meta = Meta::read(&document).expect("metadata");
+    let (meta, document) =
+        testing::object("networking.istio.io/v1 Sidecar", "", &format!(", spec: {spec}"));
     Sidecar::check(&meta, &document)
 }
 
 #[track_caller]
 fn check(spec: &str, valid: bool, codes: &[&str]) {
-    let checked = read(spec);
-    let mut got: Vec<&str> = checked.reports.iter().map(|it| it.code.as_str()).collect();
-    got.sort_unstable();
-    assert_eq!(got, codes, "{spec} {:?}", checked.reports);
-    assert_eq!(checked.value.is_some(), valid, "{spec}");
+    testing::check_codes(&read(spec), spec, valid, codes);
 }
 
 #[track_caller]
@@ -28,8 +21,7 @@ fn refused(spec: &str, code: &str) {
 
 #[track_caller]
 fn value(spec: &str) -> Sidecar {
-    let checked = read(spec);
-    checked.value.unwrap_or_else(|| panic!("{spec} {:?}", checked.reports))
+    testing::value(read(spec), spec)
 }
 
 fn hosts(list: &str) -> String {

@@ -1,26 +1,19 @@
 //! Every rule of a `VirtualService`, by the code it gives, and what is read.
 
 use super::{GatewayRef, Rule, VirtualService};
-use crate::registry::{findings::Checked, meta::Meta};
+use crate::registry::{findings::Checked, testing};
 
 const ROUTE: &str = "route: [{destination: {host: gw.ns1.svc.cluster.local}}]";
 
 fn read(spec: &str) -> Checked<VirtualService> {
-    let text = format!(
-        "{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: e, namespace: v}}, spec: {spec}}}"
-    );
-    let document = serde_yaml::from_str(&text).expect("YAML");
-    let meta = Meta::read(&document).expect("metadata");
+    let (meta, document) =
+        testing::object("networking.istio.io/v1 VirtualService", "", &format!(", spec: {spec}"));
     VirtualService::check(&meta, &document)
 }
 
 #[track_caller]
 fn check(spec: &str, valid: bool, codes: &[&str]) {
-    let checked = read(spec);
-    let mut got: Vec<&str> = checked.reports.iter().map(|it| it.code.as_str()).collect();
-    got.sort_unstable();
-    assert_eq!(got, codes, "{spec} {:?}", checked.reports);
-    assert_eq!(checked.value.is_some(), valid, "{spec}");
+    testing::check_codes(&read(spec), spec, valid, codes);
 }
 
 #[track_caller]
@@ -30,8 +23,7 @@ fn refused(spec: &str, code: &str) {
 
 #[track_caller]
 fn value(spec: &str) -> VirtualService {
-    let checked = read(spec);
-    checked.value.unwrap_or_else(|| panic!("{spec} {:?}", checked.reports))
+    testing::value(read(spec), spec)
 }
 
 fn hosts(list: &str, more: &str) -> String {

@@ -1,29 +1,25 @@
 //! Every rule of a `WorkloadEntry`, by the code it gives, and what is read.
 
 use super::WorkloadEntry;
-use crate::registry::{endpoint::EndpointAddress, findings::Checked, meta::Meta};
+use crate::registry::{endpoint::EndpointAddress, findings::Checked, testing};
 
 fn read(spec: &str) -> Checked<WorkloadEntry> {
-    let text = format!(
-        "{{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {{name: e, namespace: v, labels: {{app: object, of: object}}}}, spec: {spec}}}"
+    let (meta, document) = testing::object(
+        "networking.istio.io/v1 WorkloadEntry",
+        ", labels: {app: object, of: object}",
+        &format!(", spec: {spec}"),
     );
-    let document = serde_yaml::from_str(&text).expect("YAML");
-    let meta = Meta::read(&document).expect("metadata");
     WorkloadEntry::check(&meta, &document)
 }
 
 #[track_caller]
 fn check(spec: &str, valid: bool, codes: &[&str]) {
-    let checked = read(spec);
-    let got: Vec<&str> = checked.reports.iter().map(|it| it.code.as_str()).collect();
-    assert_eq!(got, codes, "{spec} {:?}", checked.reports);
-    assert_eq!(checked.value.is_some(), valid, "{spec}");
+    testing::check_codes(&read(spec), spec, valid, codes);
 }
 
 #[track_caller]
 fn value(spec: &str) -> WorkloadEntry {
-    let checked = read(spec);
-    checked.value.unwrap_or_else(|| panic!("{spec} {:?}", checked.reports))
+    testing::value(read(spec), spec)
 }
 
 #[test]

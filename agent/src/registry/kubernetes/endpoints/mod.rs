@@ -26,6 +26,7 @@ pub struct Subset {
     pub ports: Vec<EndpointPort>,
 }
 
+/// A port of the addresses of a subset.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct EndpointPort {
     /// As in the Service; empty for the only one.

@@ -52,6 +52,7 @@ pub struct Port {
     pub target: Option<Target>,
 }
 
+/// The port of the pods.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Target {
     Number(u16),

@@ -125,7 +125,9 @@ fn what_multiplies_is_bounded() {
     let text = fill(&names, |index| format!("a{index}.b,"), "]}]}]}}");
     check_read(&text, "E-ROUTE-DEST-UNKNOWN");
     // Every port of every endpoint is an address of its own.
-    let ports: String = (1..4000).map(|port| format!("{{name: a{port}, port: {port}}},")).collect();
+    let ports: Vec<String> =
+        (1..4000).map(|port| format!("{{name: a{port}, port: {port}}}")).collect();
+    let ports = ports.join(", ");
     let service = format!(
         "{{apiVersion: v1, kind: Service, metadata: {{name: a}}, spec: {{clusterIP: None, ports: [{ports}]}}}}\n---\n\
          {{apiVersion: v1, kind: Endpoints, metadata: {{name: a}}, subsets: [{{ports: [{ports}], addresses: ["

@@ -39,7 +39,7 @@ enum Verb {
     Demo(demo::Options),
     /// Build, then run every test: unit, property and kernel (the kernel tests need root)
     Test(test::Options),
-    /// Throw hostile files at the reader of the registry, for a while (needs a nightly compiler)
+    /// Throw hostile files at the reader of the registry, for a while
     Fuzz(fuzz::Options),
     /// Measure how long the compiler of the registry takes, and its memory
     Bench(bench::Options),

@@ -23,6 +23,9 @@ use super::{
 
 /// Quiet time after a change, so that a file which is written in pieces is read once.
 const DEBOUNCE: Duration = Duration::from_millis(100);
+/// How many times the files may change during the quiet time before they are read all the same: who
+/// writes without end must not keep every other change out.
+const UNQUIET: u32 = 10;
 /// For changes that no notification told of: other file systems, folders made anew.
 const POLL: Duration = Duration::from_secs(5);
 
@@ -106,11 +109,23 @@ pub async fn watch_files(
             continue;
         }
         let noticed = Instant::now();
-        sleep(DEBOUNCE).await;
         // Taken before loading: what changes during it is noticed in the next round.
-        seen = Some(fingerprint(&paths));
+        seen = Some(quiet(&paths, look).await);
         reload(&paths, &output, noticed).await?;
     }
+}
+
+/// Waits until nobody writes any more. Says what the files look like then.
+async fn quiet(paths: &[PathBuf], mut look: Vec<FileLook>) -> Vec<FileLook> {
+    for _ in 0..UNQUIET {
+        sleep(DEBOUNCE).await;
+        let now = fingerprint(paths);
+        if now == look {
+            break;
+        }
+        look = now;
+    }
+    look
 }
 
 /// Loads once and publishes if anything is different.

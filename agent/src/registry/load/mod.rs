@@ -41,6 +41,9 @@ pub enum LoadError {
     TooLarge { path: PathBuf },
     #[error("read {path}: it is not UTF-8 text")]
     NotText { path: PathBuf },
+    /// What a file that is being written in place looks like for a moment.
+    #[error("read {path}: it is empty now; to withdraw what it declared, remove the file")]
+    Emptied { path: PathBuf },
     #[error("parse {path}: {source}")]
     Unparsable { path: PathBuf, source: InvalidDocument },
 }
@@ -51,6 +54,7 @@ impl LoadError {
             Self::Unreadable { path, .. }
             | Self::TooLarge { path }
             | Self::NotText { path }
+            | Self::Emptied { path }
             | Self::Unparsable { path, .. } => path,
         }
     }
@@ -130,12 +134,13 @@ fn keep_below(path: &Path, source: io::Error, previous: Option<&Loaded>, loaded:
 }
 
 fn load_file(path: &Path, previous: Option<&Loaded>, loaded: &mut Loaded) {
-    match read_file(path) {
+    let before = previous.and_then(|previous| previous.files.get(path));
+    match read_file(path, before.is_some_and(|reads| !reads.is_empty())) {
         Ok(reads) => {
             loaded.files.insert(path.to_owned(), reads.into());
         }
         Err(error) => {
-            if let Some(reads) = previous.and_then(|previous| previous.files.get(path)) {
+            if let Some(reads) = before {
                 loaded.files.insert(path.to_owned(), Arc::clone(reads));
             }
             loaded.errors.push(error);
@@ -143,7 +148,7 @@ fn load_file(path: &Path, previous: Option<&Loaded>, loaded: &mut Loaded) {
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<Read>, LoadError> {
+fn read_file(path: &Path, had_objects: bool) -> Result<Vec<Read>, LoadError> {
     let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     // One byte more than allowed, so that a file which grows meanwhile is noticed too.
@@ -152,6 +157,9 @@ fn read_file(path: &Path) -> Result<Vec<Read>, LoadError> {
         .map_err(unreadable)?;
     if bytes.len() as u64 > FILE_BYTES {
         return Err(LoadError::TooLarge { path: path.to_owned() });
+    }
+    if bytes.is_empty() && had_objects {
+        return Err(LoadError::Emptied { path: path.to_owned() });
     }
     let text =
         String::from_utf8(bytes).map_err(|_| LoadError::NotText { path: path.to_owned() })?;

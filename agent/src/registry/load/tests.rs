@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Loaded, load};
+use super::{LoadError, Loaded, load};
 
 /// A folder of its own for each test, removed with it.
 struct Folder(PathBuf);
@@ -101,6 +101,22 @@ fn half_a_file_changes_nothing() {
 }
 
 #[test]
+fn a_file_that_is_emptied_stays_as_it_was() {
+    let folder = Folder::new("emptied");
+    folder.write("a.yaml", &entry("a", "a.example.com"));
+    let before = folder.load(None);
+    folder.write("a.yaml", "");
+    let emptied = folder.load(Some(&before));
+    assert_eq!(hosts(&emptied), ["a.example.com"]);
+    assert!(matches!(emptied.errors[..], [LoadError::Emptied { .. }]), "{:?}", emptied.errors);
+    // A file that never said anything is no error, and neither is one that says so in words.
+    assert!(folder.load(None).errors.is_empty());
+    folder.write("a.yaml", "# nothing\n");
+    let cleared = folder.load(Some(&emptied));
+    assert!(hosts(&cleared).is_empty() && cleared.errors.is_empty());
+}
+
+#[test]
 fn an_object_that_becomes_invalid_stays_as_it_was() {
     let folder = Folder::new("invalid");
     folder.write("a.yaml", &entry("x", "a.example"));
@@ -112,7 +128,7 @@ fn an_object_that_becomes_invalid_stays_as_it_was() {
     let third = folder.load(Some(&second));
     assert_eq!(hosts(&third), ["a.example"]);
     assert!(folder.load(None).registry.service_entries().is_empty());
-    folder.write("a.yaml", "");
+    folder.write("a.yaml", "# withdrawn\n");
     assert!(folder.load(Some(&third)).registry.service_entries().is_empty());
 }
 

@@ -63,7 +63,7 @@ abi! {
     }
 }
 
-/// Key of `NAMES_SHORT`: a lower-case wire name with its root byte, right-aligned, zero before it.
+/// Key of `NAMES_SHORT`: a lower-case wire name with its root byte, filled up with zeros.
 pub type NameKeyShort = [u8; NAME_SHORT_BYTES];
 /// Key of `NAMES_LONG`, in the same form.
 pub type NameKeyLong = [u8; NAME_BUFFER_BYTES];

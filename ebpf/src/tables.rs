@@ -1,6 +1,6 @@
 //! Every map, and the tables of `exeat-common` over them: the only access to maps.
 
-use core::{cell::UnsafeCell, ptr};
+use core::{cell::UnsafeCell, mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_F_NO_PREALLOC, BPF_NOEXIST},
@@ -202,7 +202,8 @@ fn share(workload: WorkloadId) -> Option<&'static Share> {
     if let Some(share) = unsafe { QUOTA.get(workload) } {
         return Some(share);
     }
-    let fresh = Share { facts: Word::new(0), events: Word::new(0) };
+    let [facts, events] = words(0);
+    let fresh = Share { facts, events };
     // Another CPU may have been first, which is as good; a full map shows in the next lookup.
     let _second = QUOTA.insert(workload, fresh, u64::from(BPF_NOEXIST));
     // SAFETY: as above.
@@ -251,7 +252,7 @@ impl Tables for Maps<'_> {
     #[inline(always)]
     fn name(&self, key: &NameKeyLong, length: usize) -> Option<NameValue> {
         if length <= NAME_SHORT_BYTES {
-            let short = key.last_chunk::<NAME_SHORT_BYTES>()?;
+            let short = key.first_chunk::<NAME_SHORT_BYTES>()?;
             // SAFETY: replaced whole by the agent; the copy is taken at once.
             unsafe { NAMES_SHORT.get(short) }.copied()
         } else {
@@ -283,18 +284,6 @@ impl Veil for Maps<'_> {
     fn veil(&self, number: usize) -> usize {
         self.veil.store(number as u64);
         self.veil.load() as usize
-    }
-
-    #[inline(always)]
-    #[expect(clippy::cast_ptr_alignment, reason = "a name buffer is aligned to eight bytes")]
-    fn clear(&self, key: &mut NameKeyLong) {
-        let (words, _) = key.as_chunks_mut::<8>();
-        for word in words {
-            // SAFETY: `word` is a live reference, and aligned, since the key lies at a multiple of
-            // eight in a `NameBuffer` of that alignment; volatile keeps the compiler from making
-            // one byte-wise fill of the 32 stores.
-            unsafe { ptr::write_volatile(ptr::from_mut(word).cast::<u64>(), 0) };
-        }
     }
 }
 
@@ -359,7 +348,7 @@ impl Memory for Maps<'_> {
         if share.facts.load() >= u64::from(FACTS_PER_WORKLOAD) {
             return Err(Full);
         }
-        let fresh = first_fact(word);
+        let fresh = words(word);
         if FACTS.insert(key, &fresh, u64::from(BPF_NOEXIST)).is_ok() {
             share.facts.add_one();
             return Ok(());
@@ -384,17 +373,18 @@ impl Memory for Maps<'_> {
     }
 }
 
-/// A fact alone in its entry. Built word by word: the compiler would fill an array byte by byte.
+/// A map value of `N` words, zero but for the first.
 #[inline(always)]
-fn first_fact(word: u64) -> FactSlots {
-    let slots = [const { Word::new(0) }; FACT_SLOTS];
-    for slot in &slots {
-        slot.store(0);
+fn words<const N: usize>(first: u64) -> [Word; N] {
+    let mut words = MaybeUninit::<[Word; N]>::uninit();
+    let start = words.as_mut_ptr().cast::<u64>();
+    for index in 0..N {
+        // SAFETY: a word is one aligned `u64`, and `index` is one of theirs; volatile keeps the
+        // compiler from making one byte-wise fill of the stores.
+        unsafe { ptr::write_volatile(start.add(index), if index == 0 { first } else { 0 }) };
     }
-    if let Some(first) = slots.first() {
-        first.store(word);
-    }
-    slots
+    // SAFETY: every word was just written.
+    unsafe { words.assume_init() }
 }
 
 /// Puts a fact into the slot of its pattern, else into one that is empty or expired. Never replaces

@@ -97,7 +97,7 @@ pub fn hear<M: Memory>(
     if name_length(name) != query.name_length {
         return Answer::Drop(Reason::AnswerNotAsked);
     }
-    let found = match_name(&mut room.name, name, memory);
+    let found = match_name(&room.name, name, memory);
     if found.pattern != query.pattern && query.pattern.is_some() && !found.pattern.is_some() {
         // The registry lost the name while the query was under way: the answer teaches nothing.
         return Answer::Pass(Heard { reason: Reason::AnswerPassed, pattern: SubjectId::NONE });

@@ -132,7 +132,7 @@ impl Tables for World {
     }
 
     fn name(&self, key: &NameKeyLong, length: usize) -> Option<NameValue> {
-        self.names.get(key.get(key.len().checked_sub(length)?..)?).copied()
+        self.names.get(key.get(..length)?).copied()
     }
 
     fn setting_flags(&self) -> u32 {

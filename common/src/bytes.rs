@@ -65,10 +65,7 @@ impl<'a, const N: usize> Bytes<'a, N> {
     pub fn residue<const K: usize>(&self, at: usize) -> [u8; K] {
         const { assert!(K <= SLACK) };
         let start = at & Self::MASK;
-        self.buffer
-            .get(start..start + K)
-            .and_then(|bytes| bytes.try_into().ok())
-            .unwrap_or([0; K])
+        self.buffer.get(start..start + K).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; K])
     }
 
     /// Big-endian, as everything on the wire.

@@ -1,7 +1,5 @@
 //! The maps with their types: reading them into an [`Image`] and carrying out its changes.
 
-use std::borrow::BorrowMut;
-
 use aya::{
     Ebpf,
     maps::{

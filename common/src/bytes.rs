@@ -1,7 +1,5 @@
 //! Reading hostile bytes from a fixed buffer, in a way every kernel's verifier can follow.
 
-use crate::{abi::NameKeyLong, limits::NAME_BUFFER_BYTES};
-
 /// Bytes after the addressable part of a buffer, so that a field of up to this many bytes can be
 /// taken at any masked offset.
 pub const SLACK: usize = 16;
@@ -61,6 +59,15 @@ impl<'a, const N: usize> Bytes<'a, N> {
         self.buffer.get(at & Self::MASK).copied()
     }
 
+    /// `K` bytes at `at`, of which those past the length are whatever the buffer held. For copying
+    /// in words what is then cut to its length.
+    #[inline(always)]
+    pub fn residue<const K: usize>(&self, at: usize) -> [u8; K] {
+        const { assert!(K <= SLACK) };
+        let start = at & Self::MASK;
+        self.buffer.get(start..start + K).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; K])
+    }
+
     /// Big-endian, as everything on the wire.
     #[inline(always)]
     pub fn u16(&self, at: usize) -> Option<u16> {
@@ -81,11 +88,6 @@ pub trait Veil {
     /// would follow everything after it for each of them. A number it knows nothing about lets
     /// those paths meet again. Whoever uses it has to check its range anew.
     fn veil(&self, number: usize) -> usize;
-
-    /// Fills `key` with zeros. For the kernel's sake: there the compiler makes this a loop a byte.
-    fn clear(&self, key: &mut NameKeyLong) {
-        *key = [0; NAME_BUFFER_BYTES];
-    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub trait Tables {
     fn facts(&self, key: &FactKey) -> Option<FactValue>;
     fn rule(&self, key: &RuleKey) -> Option<RuleValue>;
     fn is_resolver(&self, address: Address, port: u16) -> bool;
-    /// Looks up a right-aligned wire name of `length` bytes.
+    /// Looks up a wire name of `length` bytes.
     fn name(&self, key: &NameKeyLong, length: usize) -> Option<NameValue>;
     /// [`setting_flag`] bits.
     fn setting_flags(&self) -> u32;

@@ -134,6 +134,15 @@ reasons! {
     NoRedirect = 29, "no-redirect", "the entry redirects, and this agent cannot redirect";
     NoRoute = 30, "no-route", "a route names this host, and none of its rules covers the flow";
     RouteUnknown = 31, "route-unknown", "a route sends the flow to a destination that nothing declares";
+    QueryType = 32, "query-type", "the record type is not among those that may be asked for";
+    QueryLimit = 33, "query-limit", "more queries, or longer or more random labels, than a granted wildcard may carry";
+    AnsweredHere = 34, "answered-here", "the name has a virtual address, which was answered in place";
+    AnswerDeferred = 35, "answer-deferred", "the answer is left to the agent to read; its repetition will pass";
+    SocketType = 36, "socket-type", "a workload without an interface of its own may not have sockets of this type";
+    SourceRoute = 37, "source-route", "an IP option or header would send the packet elsewhere";
+    ShareUsed = 38, "share-used", "the workload's share of a kernel table is used up";
+    StrayError = 39, "stray-error", "an ICMP error that belongs to no flow of the workload";
+    SpoofedLink = 40, "spoofed-link", "the hardware address is not the workload's own";
 }
 
 #[cfg(test)]

@@ -358,7 +358,7 @@ proptest! {
                 })
                 .chain([0])
                 .collect();
-            assert_eq!(&buffer.forward()[..ours.name.length], labels);
+            assert_eq!(&buffer.key()[..ours.name.length], labels);
         }
     }
 

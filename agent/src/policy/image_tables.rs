@@ -58,8 +58,7 @@ impl Tables for ImageTables<'_> {
     }
 
     fn name(&self, key: &NameKeyLong, length: usize) -> Option<NameValue> {
-        let start = key.len().checked_sub(length)?;
-        let name = WireName(key.get(start..)?.to_vec());
+        let name = WireName(key.get(..length)?.to_vec());
         self.image.names.get(&name).copied()
     }
 

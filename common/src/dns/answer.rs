@@ -97,7 +97,7 @@ pub fn hear<M: Memory>(
     if name_length(name) != query.name_length {
         return Answer::Drop(Reason::AnswerNotAsked);
     }
-    let found = match_name(&mut room.name, name, memory);
+    let found = match_name(&room.name, name, memory);
     if found.pattern != query.pattern && query.pattern.is_some() && !found.pattern.is_some() {
         // The registry lost the name while the query was under way: the answer teaches nothing.
         return Answer::Pass(Heard { reason: Reason::AnswerPassed, pattern: SubjectId::NONE });
@@ -230,8 +230,8 @@ fn learn_one<M: Memory>(
     let ttl = if ttl > i32::MAX.cast_unsigned() { 0 } else { ttl.min(TTL_MAX) };
     let hold = ttl.max(memory.minimum_ttl_seconds()).saturating_add(memory.grace_seconds());
     let expiry = memory.now().saturating_add(hold);
-    if memory.learn(&FactKey { workload: workload.id, address }, pattern, expiry).is_err() {
-        memory.note(workload.id, Reason::TableFull);
+    if let Err(full) = memory.learn(&FactKey { workload: workload.id, address }, pattern, expiry) {
+        memory.note(workload.id, full.reason());
     }
 }
 

@@ -1,4 +1,4 @@
-//! Domain names: read once, lower-cased, right-aligned, then matched suffix by suffix.
+//! Domain names: measured label by label, copied lower-cased word by word, matched suffix by suffix.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -11,34 +11,49 @@ use crate::{
     limits::{NAME_BUFFER_BYTES, NAME_BYTES},
 };
 
+/// Bytes in a word.
+const WORD: usize = 8;
+const WORDS: usize = NAME_BUFFER_BYTES / WORD;
 const MASK: usize = NAME_BUFFER_BYTES - 1;
+/// Labels and the root of the longest name (RFC 1035 §2.3.4: one byte a label at least).
+const LABELS: usize = NAME_BYTES.div_ceil(2);
 
 /// Room for one name. The kernel keeps it in a per-CPU map: it is too large for the stack.
+///
+/// The name begins at the first byte, and nothing but zeros follows it. So every suffix, up to the
+/// size of a key, is a piece of the same bytes, which is what the name tables hold.
 #[derive(FromBytes, Immutable, IntoBytes, KnownLayout)]
-#[repr(C, align(8))]
+#[repr(C)]
 pub struct NameBuffer {
-    /// As it stood in the message, lower-cased.
-    forward: NameKeyLong,
-    /// The same, ending at the end of the buffer with the root byte, zero before it. A suffix of
-    /// the name is then the same buffer with more zeros, which is what the name tables hold.
-    aligned: NameKeyLong,
+    words: [u64; 2 * WORDS],
 }
 
 impl NameBuffer {
     pub const fn new() -> Self {
-        Self { forward: [0; NAME_BUFFER_BYTES], aligned: [0; NAME_BUFFER_BYTES] }
+        Self { words: [0; 2 * WORDS] }
     }
 
-    /// The name from the first byte on, lower-cased; what lies beyond its length is left over.
+    /// The name, lower-cased and filled up with zeros.
     #[inline(always)]
-    pub const fn forward(&self) -> &NameKeyLong {
-        &self.forward
+    pub fn key(&self) -> &NameKeyLong {
+        self.suffix(0)
     }
 
-    /// The name as [`read_name`] left it, or what [`match_name`] left of it.
+    /// The suffix that begins at byte `at` of the name, filled up with zeros.
     #[inline(always)]
-    pub const fn aligned(&self) -> &NameKeyLong {
-        &self.aligned
+    fn suffix(&self, at: usize) -> &NameKeyLong {
+        let start = at & MASK;
+        // The fallback is never taken: the mask keeps the start in the first half.
+        self.words
+            .as_bytes()
+            .get(start..start + NAME_BUFFER_BYTES)
+            .and_then(|key| key.try_into().ok())
+            .unwrap_or(&[0; NAME_BUFFER_BYTES])
+    }
+
+    #[inline(always)]
+    fn byte(&self, at: usize) -> u8 {
+        self.words.as_bytes().get(at & MASK).copied().unwrap_or_default()
     }
 }
 
@@ -74,95 +89,116 @@ pub fn read_name<V: Veil>(
     buffer: &mut NameBuffer,
     veil: &V,
 ) -> Result<Name, InvalidMessage> {
-    let message = message.veiled(veil);
-    let mut left_of_label = 0_u8;
-    let mut length = 0_usize;
-    // One flat loop, a step a byte: a loop a label inside a loop over labels is too much for the
-    // verifier.
-    for step in 0..NAME_BYTES {
-        let byte = message.u8(at + step).ok_or(InvalidMessage::Short)?;
-        let is_length = left_of_label == 0;
-        if is_length {
-            if byte & 0xc0 != 0 {
-                return Err(InvalidMessage::Label);
-            }
-            left_of_label = byte;
-        } else {
-            left_of_label -= 1;
-        }
-        if let Some(slot) = buffer.forward.get_mut(step & MASK) {
-            *slot = if is_length { byte } else { byte.to_ascii_lowercase() };
-        }
-        if is_length && byte == 0 {
-            length = step + 1;
-            break;
-        }
-    }
-    let length = veil.veil(length);
+    // The loops end at any step, which tells the verifier the length; so they get veiled copies.
+    let length = veil.veil(measure(&message.veiled(veil), at, veil)?);
+    copy(message, at, veil.veil(length), buffer, veil);
     if length == 0 || length > NAME_BYTES {
         return Err(InvalidMessage::NameTooLong);
     }
-    veil.clear(&mut buffer.aligned);
-    align(buffer, veil.veil(length));
     Ok(Name { length })
 }
 
-/// Copies the name to the end of the cleared key. The loop ends at any step, which tells the
-/// verifier the length; so it gets a veiled copy.
+/// Steps from label to label; returns the bytes up to and with the root.
 #[inline(always)]
-fn align(buffer: &mut NameBuffer, length: usize) {
-    for step in 0..NAME_BYTES {
-        if step >= length {
+fn measure<V: Veil>(
+    message: &MessageBytes<'_>,
+    start: usize,
+    veil: &V,
+) -> Result<usize, InvalidMessage> {
+    let mut length = 0;
+    for _ in 0..LABELS {
+        let label = message.u8(start + length).ok_or(InvalidMessage::Short)?;
+        if label & 0xc0 != 0 {
+            return Err(InvalidMessage::Label);
+        }
+        length = veil.veil(length + 1 + usize::from(label));
+        if length > NAME_BYTES {
             break;
         }
-        let byte = buffer.forward.get(step & MASK).copied().unwrap_or_default();
-        if let Some(slot) =
-            buffer.aligned.get_mut(NAME_BUFFER_BYTES.wrapping_sub(length).wrapping_add(step) & MASK)
-        {
-            *slot = byte;
+        if label == 0 {
+            return Ok(length);
         }
+    }
+    Err(InvalidMessage::NameTooLong)
+}
+
+/// Copies `length` bytes and clears the rest of the first half; nobody writes into the second.
+#[inline(always)]
+fn copy<V: Veil>(
+    message: &MessageBytes<'_>,
+    start: usize,
+    length: usize,
+    buffer: &mut NameBuffer,
+    veil: &V,
+) {
+    let mut length = length;
+    for (index, slot) in buffer.words.iter_mut().take(WORDS).enumerate() {
+        let at = index * WORD;
+        let word = if at < length {
+            let word = u64::from_le_bytes(message.residue(start + at));
+            let bytes = length - at;
+            if bytes < WORD { word & ((1 << (8 * (bytes & 7))) - 1) } else { word }
+        } else {
+            0
+        };
+        *slot = lower(word).to_le();
+        // Whether this was the last word tells the verifier the length.
+        length = veil.veil(length);
     }
 }
 
-/// Finds the most specific pattern of `name`: itself, else the longest wildcard. Label by label
-/// the name is zeroed from the left; `buffer` holds no name afterwards.
+/// Eight bytes at once: sets bit 5 of those from `A` to `Z`. Length bytes lie below them, so the
+/// words need not know where labels begin.
 #[inline(always)]
-pub fn match_name<T: Tables + Veil>(buffer: &mut NameBuffer, name: Name, tables: &T) -> NameMatch {
-    if let Some(value) = tables.name(&buffer.aligned, name.length) {
+const fn lower(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let seven_bits = word & (0x7f * ONES);
+    let from_a = seven_bits + (0x80 - b'A' as u64) * ONES;
+    let past_z = seven_bits + (0x7f - b'Z' as u64) * ONES;
+    let upper = (from_a ^ past_z) & !word & (0x80 * ONES);
+    word | upper >> 2
+}
+
+/// Finds the most specific pattern of `name`: itself, else the longest wildcard.
+#[inline(always)]
+pub fn match_name<T: Tables + Veil>(buffer: &NameBuffer, name: Name, tables: &T) -> NameMatch {
+    if let Some(value) = tables.name(buffer.key(), name.length) {
         let internal = value.flags & name_flag::INTERNAL != 0;
         if value.exact.is_some() || internal {
             return NameMatch { pattern: value.exact, internal };
         }
     }
     let longest = tables.longest_wildcard_bytes() as usize;
-    // A copy, because where the loop ends tells the verifier the length.
-    let length = tables.veil(name.length);
-    let start = NAME_BUFFER_BYTES.wrapping_sub(length);
-    let mut boundary = 0;
-    for step in 0..NAME_BYTES {
-        let suffix = length.wrapping_sub(step);
-        if suffix <= 1 {
+    let mut at = 0;
+    for _ in 0..LABELS {
+        at = tables.veil(at + 1 + usize::from(buffer.byte(at)));
+        // What is left is the root, or nothing.
+        if at + 1 >= name.length {
             break;
         }
-        let at = start.wrapping_add(step) & MASK;
-        if step == boundary {
-            // Another copy, because it is compared on some paths only.
-            let bytes = tables.veil(suffix);
-            if step != 0
-                && bytes <= longest
-                && let Some(value) = tables.name(&buffer.aligned, bytes)
-            {
-                let internal = value.flags & name_flag::INTERNAL_BELOW != 0;
-                if value.wildcard.is_some() || internal {
-                    return NameMatch { pattern: value.wildcard, internal };
-                }
+        let suffix = name.length - at;
+        if suffix <= longest
+            && let Some(value) = tables.name(buffer.suffix(at), suffix)
+        {
+            let internal = value.flags & name_flag::INTERNAL_BELOW != 0;
+            if value.wildcard.is_some() || internal {
+                return NameMatch { pattern: value.wildcard, internal };
             }
-            let label = buffer.aligned.get(at).copied().unwrap_or_default();
-            boundary = tables.veil(step + 1 + usize::from(label));
-        }
-        if let Some(slot) = buffer.aligned.get_mut(at) {
-            *slot = 0;
         }
     }
     NameMatch::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lower;
+
+    #[test]
+    fn words_are_lowered_as_bytes_are() {
+        for byte in 0..=u8::MAX {
+            let word = u64::from_le_bytes([byte, b'A', 0xff, byte, b'Z', b'[', b'@', byte]);
+            let expected = word.to_le_bytes().map(|byte| byte.to_ascii_lowercase());
+            assert_eq!(lower(word).to_le_bytes(), expected);
+        }
+    }
 }

@@ -1,7 +1,5 @@
 //! The maps with their types: reading them into an [`Image`] and carrying out its changes.
 
-use std::borrow::BorrowMut;
-
 use aya::{
     Ebpf,
     maps::{
@@ -98,11 +96,11 @@ impl Maps {
         }
         for entry in &self.names_short {
             let (Abi(key), Abi(value)) = entry.map_err(failed("read", map::NAMES_SHORT))?;
-            image.names.insert(left_aligned(&key), value);
+            image.names.insert(name_in(&key), value);
         }
         for entry in &self.names_long {
             let (Abi(key), Abi(value)) = entry.map_err(failed("read", map::NAMES_LONG))?;
-            image.names.insert(left_aligned(&key), value);
+            image.names.insert(name_in(&key), value);
         }
         for entry in &self.prefixes {
             let (key, subject) = entry.map_err(failed("read", map::PREFIXES))?;
@@ -253,27 +251,31 @@ enum NameKey {
 fn key_of(name: &WireName) -> NameKey {
     let bytes = name.as_bytes();
     if bytes.len() <= NAME_SHORT_BYTES {
-        NameKey::Short(right_aligned(bytes))
+        NameKey::Short(filled_up(bytes))
     } else {
-        NameKey::Long(right_aligned::<NAME_BUFFER_BYTES>(bytes))
+        NameKey::Long(filled_up::<NAME_BUFFER_BYTES>(bytes))
     }
 }
 
-/// Ends where the key ends, zero before it. A wire name is at most 255 bytes long.
-fn right_aligned<const N: usize>(name: &[u8]) -> [u8; N] {
+/// The name, filled up with zeros. A wire name is at most 255 bytes long.
+fn filled_up<const N: usize>(name: &[u8]) -> [u8; N] {
     let mut key = [0; N];
-    let tail: &mut [u8] = key.borrow_mut();
-    let start = tail.len().saturating_sub(name.len());
-    for (slot, byte) in tail.iter_mut().skip(start).zip(name) {
+    for (slot, byte) in key.iter_mut().zip(name) {
         *slot = *byte;
     }
     key
 }
 
-/// A name begins with the length of its first label, which is not zero.
-fn left_aligned(key: &[u8]) -> WireName {
-    let start = key.iter().position(|byte| *byte != 0).unwrap_or(key.len().saturating_sub(1));
-    WireName(key.iter().skip(start).copied().collect())
+/// The name a key holds: the labels up to and with the root.
+fn name_in(key: &[u8]) -> WireName {
+    let mut length = 0;
+    while let Some(label) = key.get(length) {
+        length += 1 + usize::from(*label);
+        if *label == 0 {
+            break;
+        }
+    }
+    WireName(key.iter().take(length).copied().collect())
 }
 
 fn trie_key(prefix: &Prefix) -> Key<Abi<PrefixData>> {
@@ -295,7 +297,7 @@ fn prefix_of(key: &Key<Abi<PrefixData>>) -> Prefix {
 mod tests {
     use exeat_common::{address::Address, id::PolicyId};
 
-    use super::{NameKey, key_of, left_aligned, prefix_of, trie_key};
+    use super::{NameKey, key_of, name_in, prefix_of, trie_key};
     use crate::policy::image::{Prefix, WireName};
 
     #[test]
@@ -309,8 +311,8 @@ mod tests {
             wire.push(0);
             let name = WireName(wire);
             let back = match key_of(&name) {
-                NameKey::Short(key) => left_aligned(&key),
-                NameKey::Long(key) => left_aligned(&key),
+                NameKey::Short(key) => name_in(&key),
+                NameKey::Long(key) => name_in(&key),
             };
             assert_eq!(back, name);
         }

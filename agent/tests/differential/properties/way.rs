@@ -191,8 +191,7 @@ fn pattern(image: &Image, name: &HostPattern) -> SubjectId {
     let look_up = |name: &HostPattern| -> Option<NameValue> {
         let wire = name.wire();
         let mut key: NameKeyLong = [0; _];
-        let start = key.len() - wire.len();
-        key[start..].copy_from_slice(&wire);
+        key[..wire.len()].copy_from_slice(&wire);
         tables.name(&key, wire.len())
     };
     let exact = look_up(name).map(|it| it.exact).filter(|it| it.is_some());

@@ -1,0 +1,49 @@
+//! Trusted resolvers and the questions they were asked.
+
+use super::abi;
+use crate::{
+    address::Address,
+    id::{SubjectId, WorkloadId},
+};
+
+abi! {
+    /// Key of `RESOLVERS`; the value is one byte, 1.
+    pub struct ResolverKey (20 bytes) {
+        pub address: Address,
+        pub port: u16,
+        pub reserved: [u8; 2],
+    }
+}
+
+impl ResolverKey {
+    #[inline(always)]
+    pub const fn new(address: Address, port: u16) -> Self {
+        Self { address, port, reserved: [0; 2] }
+    }
+}
+
+abi! {
+    /// Key of `QUERIES`.
+    pub struct QueryKey (28 bytes) {
+        pub workload: WorkloadId,
+        pub resolver: Address,
+        pub resolver_port: u16,
+        pub client_port: u16,
+        pub transaction: u16,
+        pub protocol: u8,
+        pub reserved: u8,
+    }
+}
+
+abi! {
+    /// Value of `QUERIES`.
+    pub struct QueryValue (16 bytes) {
+        /// Pattern that granted the name, or none for an internal or merely tolerated one.
+        pub pattern: SubjectId,
+        /// Seconds of the monotonic clock.
+        pub asked: u32,
+        pub query_type: u16,
+        pub name_length: u16,
+        pub reserved: u32,
+    }
+}

@@ -1,0 +1,46 @@
+//! Every map key, map value and ring buffer event: `repr(C)`, no padding, sizes asserted.
+//!
+//! Ports are in host order, addresses in their 16-byte form. A change here raises
+//! [`crate::limits::ABI_VERSION`].
+
+mod count;
+mod dns;
+mod fact;
+mod flow;
+mod name;
+mod ring;
+mod rule;
+mod settings;
+mod share;
+mod target;
+mod workload;
+
+pub use count::{CounterKey, CounterValue};
+pub use dns::{QueryKey, QueryValue, ResolverKey};
+pub use fact::{Fact, FactKey, FactValue};
+pub use flow::{FlowKey, FlowValue, direction};
+pub use name::{NameKeyLong, NameKeyShort, NameValue, name_flag};
+pub use ring::{AnswerHeader, EVENT_MAX_BYTES, FlowEvent, QueryHeader, event};
+pub use rule::{PrefixData, RuleKey, RuleValue, action};
+pub use settings::{Settings, setting_flag};
+pub use share::QuotaValue;
+pub use target::{BackendKey, BackendValue, TargetValue, target_kind};
+pub use workload::{Workload, mode, workload_flag};
+
+/// A layout: `repr(C)`, plain bytes, its size stated and checked.
+macro_rules! abi {
+    ($(#[$doc:meta])* pub struct $name:ident ($size:literal bytes) { $($(#[$fdoc:meta])* $fvis:vis $field:ident: $type:ty,)+ }) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, zerocopy::FromBytes,
+            zerocopy::Immutable, zerocopy::IntoBytes, zerocopy::KnownLayout,
+        )]
+        #[repr(C)]
+        pub struct $name {
+            $($(#[$fdoc])* $fvis $field: $type,)+
+        }
+
+        const _: () = assert!(size_of::<$name>() == $size);
+    };
+}
+use abi;

@@ -1,0 +1,55 @@
+//! Per-CPU room for what does not fit the 512-byte stack.
+
+use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
+use exeat_common::{
+    abi::{AnswerHeader, QueryHeader},
+    dns::{MESSAGE_BUFFER_BYTES, Room},
+    packet::{HEADER_BUFFER_BYTES, Packet},
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::FrameFacts;
+use crate::tables::Word;
+
+/// What the wire layer works on while it judges one frame.
+#[repr(C)]
+pub(crate) struct Scratch {
+    /// What is being judged. It lives here, and the functions that use it are not inlined, so that
+    /// no frame of the call chain keeps it in spilled registers.
+    pub(crate) packet: Packet,
+    pub(crate) facts: FrameFacts,
+    /// What [`Maps::veil`](crate::tables::Maps) passes numbers through.
+    pub(crate) veil: Word,
+    pub(crate) header: [u8; HEADER_BUFFER_BYTES],
+    pub(crate) query: QueryArea,
+    pub(crate) answer: AnswerArea,
+}
+
+/// A name with what belongs to it, and before it the head of the event that reports it.
+#[derive(FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub(crate) struct QueryArea {
+    pub(crate) head: QueryHeader,
+    pub(crate) room: Room,
+}
+
+/// A DNS message, and before it the head of the event that copies it.
+#[derive(FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[repr(C)]
+pub(crate) struct AnswerArea {
+    pub(crate) head: AnswerHeader,
+    pub(crate) message: [u8; MESSAGE_BUFFER_BYTES],
+}
+
+#[btf_map]
+static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+/// The scratch of this CPU.
+#[inline(always)]
+pub(crate) fn scratch() -> Option<&'static mut Scratch> {
+    let slot = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: the slot belongs to this CPU; the traffic control hooks run with bottom halves
+    // disabled and are the only users, so no second run can interrupt this one, and each run
+    // calls this once.
+    Some(unsafe { &mut *slot })
+}

@@ -1,0 +1,120 @@
+//! Socket calls: where they want to go, who makes them, the errno they get.
+
+use aya_ebpf::{
+    helpers::{
+        bpf_get_current_ancestor_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid,
+        bpf_set_retval,
+    },
+    programs::SockAddrContext,
+};
+use exeat_common::address::Address;
+
+/// Where a socket call wants to go.
+#[derive(Clone, Copy)]
+pub(crate) struct Destination {
+    pub(crate) address: Address,
+    pub(crate) port: u16,
+    pub(crate) protocol: u8,
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the port and the protocol are the low bits")]
+pub(crate) fn destination4(ctx: &SockAddrContext) -> Destination {
+    let raw = ctx.sock_addr;
+    // SAFETY: the context pointer is valid while the program runs; likewise below.
+    let address = unsafe { (*raw).user_ip4 };
+    // SAFETY: as above.
+    let port = unsafe { (*raw).user_port };
+    // SAFETY: as above.
+    let protocol = unsafe { (*raw).protocol };
+    Destination {
+        address: Address::from_v4(address.to_ne_bytes()),
+        port: u16::from_be(port as u16),
+        protocol: protocol as u8,
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the port and the protocol are the low bits")]
+pub(crate) fn destination6(ctx: &SockAddrContext) -> Destination {
+    let raw = ctx.sock_addr;
+    // SAFETY: the context pointer is valid while the program runs; likewise below.
+    let words = unsafe { (*raw).user_ip6 };
+    // SAFETY: as above.
+    let port = unsafe { (*raw).user_port };
+    // SAFETY: as above.
+    let protocol = unsafe { (*raw).protocol };
+    Destination {
+        address: Address::from_words(words),
+        port: u16::from_be(port as u16),
+        protocol: protocol as u8,
+    }
+}
+
+/// The port the socket is bound to, in host order; 0 if it is not.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a port is 16 bits wide")]
+pub(crate) fn local_port(ctx: &SockAddrContext) -> u16 {
+    // SAFETY: the context pointer is valid while the program runs.
+    let anonymous = unsafe { &(*ctx.sock_addr).__bindgen_anon_1 };
+    // SAFETY: the union has this one pointer in it, which the kernel fills.
+    let socket = unsafe { anonymous.sk };
+    if socket.is_null() {
+        return 0;
+    }
+    // SAFETY: just checked; the kernel keeps the socket while its call is judged.
+    let port = unsafe { (*socket).src_port };
+    port as u16
+}
+
+/// Id of the cgroup of the current task at `level` below the cgroup2 root; 0 if it is not so deep.
+#[inline(always)]
+pub(crate) fn ancestor_cgroup(level: u8) -> u64 {
+    // SAFETY: a plain number.
+    unsafe { bpf_get_current_ancestor_cgroup_id(i32::from(level)) }
+}
+
+/// Whether the kernel has `bpf_set_retval` in socket address hooks (5.18). Set by the loader; the
+/// verifier then drops the branch that is not taken.
+#[unsafe(no_mangle)]
+static CAN_SET_RETVAL: u8 = 0;
+
+/// Makes the call fail with `errno` instead of EPERM, where the kernel can.
+#[inline(always)]
+pub(crate) fn set_errno(errno: i32) {
+    // SAFETY: the loader writes the value before the program exists; volatile keeps the compiler
+    // from taking the initial value for the final one.
+    let possible = unsafe { core::ptr::read_volatile(&raw const CAN_SET_RETVAL) };
+    if possible != 0 {
+        // SAFETY: a plain number. If it fails the call still fails, with EPERM.
+        let _unchanged = unsafe { bpf_set_retval(-errno) };
+    }
+}
+
+/// Who makes a socket call.
+#[derive(Clone, Copy)]
+pub(crate) struct Process {
+    /// Thread group id; 0 is unknown.
+    pub(crate) pid: u32,
+    /// Name of the thread, zero padded.
+    pub(crate) command: [u8; 16],
+}
+
+impl Process {
+    pub(crate) const NONE: Self = Self { pid: 0, command: [0; 16] };
+}
+
+/// Whether socket address hooks may ask who calls (6.10). Set by the loader, as above.
+#[unsafe(no_mangle)]
+static CAN_NAME_PROCESS: u8 = 0;
+
+/// The process that makes the call, where the kernel tells.
+#[inline(always)]
+pub(crate) fn current_process() -> Process {
+    // SAFETY: as for `CAN_SET_RETVAL`.
+    if unsafe { core::ptr::read_volatile(&raw const CAN_NAME_PROCESS) } == 0 {
+        return Process::NONE;
+    }
+    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    Process { pid, command: bpf_get_current_comm().unwrap_or_default() }
+}

@@ -1,0 +1,170 @@
+//! Every map, and the tables of `exeat-common` over them: the only access to maps.
+
+mod clock;
+mod memory;
+mod share;
+mod word;
+
+use core::ptr;
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    btf_maps::{Array, HashMap, LpmTrie, lpm_trie::Key},
+    macros::btf_map,
+};
+use exeat_common::{
+    abi::{
+        BackendKey, BackendValue, FactKey, FactValue, NameKeyLong, NameKeyShort, NameValue,
+        PrefixData, ResolverKey, RuleKey, RuleValue, Settings, TargetValue, Workload,
+    },
+    address::Address,
+    bytes::Veil,
+    decide::Tables,
+    id::{PolicyId, SubjectId},
+    limits::{
+        BACKENDS_ENTRIES, NAME_SHORT_BYTES, NAMES_LONG_ENTRIES, NAMES_SHORT_ENTRIES,
+        PREFIXES_ENTRIES, RESOLVERS_ENTRIES, RULES_ENTRIES, TARGETS_ENTRIES, WORKLOADS_ENTRIES,
+    },
+};
+
+pub(crate) use clock::nanoseconds;
+use clock::seconds;
+use memory::fact_slots;
+pub(crate) use share::may_emit;
+pub(crate) use word::Word;
+
+#[btf_map]
+static WORKLOADS_BY_CGROUP: HashMap<u64, Workload, WORKLOADS_ENTRIES> = HashMap::new();
+#[btf_map]
+static WORKLOADS_BY_IFINDEX: HashMap<u32, Workload, WORKLOADS_ENTRIES> = HashMap::new();
+#[btf_map]
+static NAMES_SHORT: HashMap<NameKeyShort, NameValue, NAMES_SHORT_ENTRIES> = HashMap::new();
+#[btf_map]
+static NAMES_LONG: HashMap<NameKeyLong, NameValue, NAMES_LONG_ENTRIES> = HashMap::new();
+#[btf_map]
+static PREFIXES: LpmTrie<PrefixData, u32, PREFIXES_ENTRIES> = LpmTrie::new();
+#[btf_map]
+static RULES: HashMap<RuleKey, RuleValue, RULES_ENTRIES, ON_DEMAND> = HashMap::new();
+// Read by nothing yet.
+#[btf_map]
+static TARGETS: HashMap<u32, TargetValue, TARGETS_ENTRIES, ON_DEMAND> = HashMap::new();
+#[btf_map]
+static BACKENDS: HashMap<BackendKey, BackendValue, BACKENDS_ENTRIES, ON_DEMAND> = HashMap::new();
+#[btf_map]
+static RESOLVERS: HashMap<ResolverKey, u8, RESOLVERS_ENTRIES> = HashMap::new();
+#[btf_map]
+static SETTINGS: Array<Settings, 1> = Array::new();
+
+/// Flag of a table whose entries are allocated one by one, for large ones that only the agent
+/// writes: it can try again when there is no memory.
+const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+
+/// The key of the trie, aligned: the packed `Key` would be written byte by byte.
+#[repr(C)]
+struct PrefixKey {
+    bits: u32,
+    data: PrefixData,
+}
+
+const _: () = assert!(size_of::<PrefixKey>() == size_of::<Key<PrefixData>>());
+
+/// The maps as the tables of the decision.
+pub(crate) struct Maps<'a> {
+    /// Memory the verifier does not track, which is map memory for whoever needs [`Veil`].
+    veil: &'a Word,
+}
+
+impl<'a> Maps<'a> {
+    #[inline(always)]
+    pub(crate) fn new(veil: &'a Word) -> Self {
+        Self { veil }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn workload_by_cgroup(id: u64) -> Option<&'static Workload> {
+    // SAFETY: only the agent writes this map, and it replaces whole entries; an entry that is
+    // replaced or deleted under us stays readable until the program ends (RCU).
+    unsafe { WORKLOADS_BY_CGROUP.get(id) }
+}
+
+#[inline(always)]
+pub(crate) fn workload_by_ifindex(index: u32) -> Option<&'static Workload> {
+    // SAFETY: as for `workload_by_cgroup`.
+    unsafe { WORKLOADS_BY_IFINDEX.get(index) }
+}
+
+#[inline(always)]
+pub(crate) fn settings() -> Option<&'static Settings> {
+    SETTINGS.get(0)
+}
+
+impl Tables for Maps<'_> {
+    #[inline(always)]
+    fn prefix(&self, policy: PolicyId, address: Address) -> Option<SubjectId> {
+        let key = PrefixKey {
+            bits: PrefixData::POLICY_BITS + 128,
+            data: PrefixData::new(policy, address),
+        };
+        // SAFETY: `Key` is the same two fields in the same order; it is only packed, and the
+        // layouts agree because neither has padding.
+        let key = unsafe { &*ptr::from_ref(&key).cast::<Key<PrefixData>>() };
+        PREFIXES.get(key).map(|raw| SubjectId::new(*raw))
+    }
+
+    #[inline(always)]
+    fn facts(&self, key: &FactKey) -> Option<FactValue> {
+        let slots = fact_slots(key)?;
+        Some(FactValue {
+            slots: core::array::from_fn(|index| slots.get(index).map_or(0, Word::load)),
+        })
+    }
+
+    #[inline(always)]
+    fn rule(&self, key: &RuleKey) -> Option<RuleValue> {
+        // SAFETY: eight bytes, replaced whole by the agent; the copy is taken at once.
+        unsafe { RULES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn is_resolver(&self, address: Address, port: u16) -> bool {
+        RESOLVERS.get_ptr(ResolverKey::new(address, port)).is_some()
+    }
+
+    #[inline(always)]
+    fn name(&self, key: &NameKeyLong, length: usize) -> Option<NameValue> {
+        if length <= NAME_SHORT_BYTES {
+            let short = key.first_chunk::<NAME_SHORT_BYTES>()?;
+            // SAFETY: replaced whole by the agent; the copy is taken at once.
+            unsafe { NAMES_SHORT.get(short) }.copied()
+        } else {
+            // SAFETY: as for the short names.
+            unsafe { NAMES_LONG.get(key) }.copied()
+        }
+    }
+
+    #[inline(always)]
+    fn setting_flags(&self) -> u32 {
+        settings().map_or(0, |settings| settings.flags)
+    }
+
+    #[inline(always)]
+    fn longest_wildcard_bytes(&self) -> u32 {
+        settings().map_or(0, |settings| settings.longest_wildcard_bytes)
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        seconds()
+    }
+}
+
+impl Veil for Maps<'_> {
+    /// The verifier does not track what is in a map.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "usize is 64 bits wide in the kernel")]
+    fn veil(&self, number: usize) -> usize {
+        self.veil.store(number as u64);
+        self.veil.load() as usize
+    }
+}

@@ -49,15 +49,19 @@ pub fn ask<M: Memory>(
     let found = match_name(buffer, question.name, memory);
     let granted = found.pattern.is_some()
         && memory.rule(&RuleKey::grant(workload.policy, found.pattern)).is_some();
+    let is_relaxed = matches!(workload.mode, mode::ALLOW_ANY | mode::GATEWAY);
     let reason = if granted {
         Reason::NameGranted
     } else if found.internal {
         Reason::InternalName
-    } else if matches!(workload.mode, mode::ALLOW_ANY | mode::GATEWAY) {
+    } else if is_relaxed {
         Reason::AllowAny
     } else {
-        return refuse(&question, transport, memory);
+        return refuse(&question, transport, Reason::NameNotGranted, memory);
     };
+    if !is_relaxed && !memory.may_ask(question.query_type) {
+        return refuse(&question, transport, Reason::QueryType, memory);
+    }
     let key = QueryKey {
         workload: workload.id,
         resolver: packet.destination,

@@ -4,7 +4,7 @@ use super::{Asked, Question};
 use crate::{
     abi::setting_flag,
     dns::{
-        message::{Transport, flag},
+        message::{Transport, flag, rcode},
         name::Name,
     },
     memory::Memory,
@@ -14,6 +14,7 @@ use crate::{
 /// How to turn a query into its own denial.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Refusal {
+    pub reason: Reason,
     /// Flags word of the query.
     pub old_flags: u16,
     /// Flags word of the denial.
@@ -22,29 +23,41 @@ pub struct Refusal {
     pub name: Name,
 }
 
-/// NXDOMAIN and REFUSED (RFC 1035 §4.1.1).
-const RCODE_NXDOMAIN: u16 = 3;
-const RCODE_REFUSED: u16 = 5;
-
-/// A name that is not granted is answered on the spot over UDP. Over TCP it is dropped: clients
+/// A question that may not leave is answered on the spot over UDP. Over TCP it is dropped: clients
 /// ask by UDP first and have their answer by then.
 #[inline(always)]
-pub(super) fn refuse<M: Memory>(question: &Question, transport: Transport, memory: &M) -> Asked {
+pub(super) fn refuse<M: Memory>(
+    question: &Question,
+    transport: Transport,
+    reason: Reason,
+    memory: &M,
+) -> Asked {
     if transport == Transport::Tcp {
-        return Asked::Drop(Reason::NameNotGranted);
+        return Asked::Drop(reason);
     }
-    let rcode = if memory.setting_flags() & setting_flag::DNS_REFUSED != 0 {
-        RCODE_REFUSED
-    } else {
-        RCODE_NXDOMAIN
-    };
     Asked::Refuse(Refusal {
+        reason,
         old_flags: question.flags,
         new_flags: flag::RESPONSE
             | (question.flags & flag::RECURSION_DESIRED)
             | flag::RECURSION_AVAILABLE
-            | rcode,
+            | response_code(reason, memory),
         query_type: question.query_type,
         name: question.name,
     })
+}
+
+/// A name that is not granted does not exist, or is refused, as configured. A type that may not be
+/// asked for is one the name does not have: "does not exist" would speak of all its types at once
+/// (RFC 8020 §2), and resolvers that were refused go on to ask somebody else. Without an SOA record
+/// nobody keeps the answer (RFC 2308 §5).
+#[inline(always)]
+fn response_code<M: Memory>(reason: Reason, memory: &M) -> u16 {
+    if matches!(reason, Reason::QueryType) {
+        rcode::NO_ERROR
+    } else if memory.setting_flags() & setting_flag::DNS_REFUSED != 0 {
+        rcode::REFUSED
+    } else {
+        rcode::NAME_ERROR
+    }
 }

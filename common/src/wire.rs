@@ -110,8 +110,8 @@ pub fn arrive<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &
             closing: 0,
             reserved: [0; 2],
         };
-        if memory.set_flow(&key, &value).is_err() {
-            memory.note(known.id, Reason::TableFull);
+        if let Err(full) = memory.begin_flow(&key, &value) {
+            memory.note(known.id, full.reason());
         }
     }
     Arrive::Pass
@@ -143,7 +143,12 @@ fn recall<M: Memory>(
     } else {
         return Recall::Anew;
     };
-    touch(key, known, packet, memory);
+    if packet.resets() {
+        // The pod itself ends it; a reset that arrives may be forged, and only marks the flow.
+        memory.remove_flow(key);
+    } else {
+        touch(key, known, packet, memory);
+    }
     Recall::Goes(reason)
 }
 
@@ -162,8 +167,8 @@ fn judge_new<M: Memory>(flow: &Flow<'_>, key: &FlowKey, packet: &Packet, memory:
             closing: u8::from(packet.closes()),
             reserved: [0; 2],
         };
-        if memory.set_flow(key, &value).is_err() {
-            memory.note(key.workload, Reason::TableFull);
+        if let Err(full) = memory.begin_flow(key, &value) {
+            memory.note(key.workload, full.reason());
         }
     }
     decision
@@ -178,8 +183,8 @@ fn touch<M: Memory>(key: &FlowKey, value: &FlowValue, packet: &Packet, memory: &
         closing: u8::from(packet.closes()) | value.closing,
         ..*value
     };
-    if renewed != *value && memory.set_flow(key, &renewed).is_err() {
-        memory.note(key.workload, Reason::TableFull);
+    if renewed != *value {
+        memory.renew_flow(key, &renewed);
     }
 }
 

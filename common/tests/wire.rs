@@ -195,9 +195,21 @@ fn a_full_table_is_stricter_and_not_looser() {
     let world = World { full: true, ..granted() };
     let syn = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
     check(&world, &syn, Verdict::Allow, Reason::Registered);
-    assert_eq!(*world.notes.borrow(), [Reason::TableFull]);
+    assert_eq!(*world.notes.borrow(), [Reason::ShareUsed]);
     let stray = frame(POD, "192.0.2.9", protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
     check(&world, &stray, Verdict::Deny, Reason::NotRegistered);
+}
+
+#[test]
+fn a_flow_ends_with_the_pods_own_reset_and_not_with_one_that_arrives() {
+    let world = granted();
+    let syn = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
+    check(&world, &syn, Verdict::Allow, Reason::Registered);
+    let forged = packet(&frame(SITE, POD, protocol::TCP, &tcp(443, 4000, tcp_flag::RST)));
+    assert_eq!(arrive(Some(&workload()), &forged, &world), Arrive::Pass);
+    let own = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::RST));
+    check(&world, &own, Verdict::Allow, Reason::Established);
+    assert!(world.flows.borrow().is_empty());
 }
 
 #[test]

@@ -207,9 +207,11 @@ impl Memory for Heard<'_> {
         None
     }
 
-    fn set_flow(&self, _: &FlowKey, _: &FlowValue) -> Result<(), Full> {
-        Err(Full)
+    fn begin_flow(&self, _: &FlowKey, _: &FlowValue) -> Result<(), Full> {
+        Err(Full::Table)
     }
+
+    fn renew_flow(&self, _: &FlowKey, _: &FlowValue) {}
 
     fn remove_flow(&self, _: &FlowKey) {}
 
@@ -233,7 +235,7 @@ impl Memory for Heard<'_> {
             *slot = Fact { pattern, expiry }.pack();
             return Ok(());
         }
-        let free = slots.iter_mut().find(|word| held(word).expiry < self.now).ok_or(Full)?;
+        let free = slots.iter_mut().find(|word| held(word).expiry < self.now).ok_or(Full::Table)?;
         *free = Fact { pattern, expiry }.pack();
         Ok(())
     }

@@ -165,12 +165,18 @@ impl Memory for World {
         self.flows.borrow().get(key).copied()
     }
 
-    fn set_flow(&self, key: &FlowKey, value: &FlowValue) -> Result<(), Full> {
+    fn begin_flow(&self, key: &FlowKey, value: &FlowValue) -> Result<(), Full> {
         if self.full {
-            return Err(Full);
+            return Err(Full::Share);
         }
         self.flows.borrow_mut().insert(*key, *value);
         Ok(())
+    }
+
+    fn renew_flow(&self, key: &FlowKey, value: &FlowValue) {
+        if let Some(flow) = self.flows.borrow_mut().get_mut(key) {
+            *flow = *value;
+        }
     }
 
     fn remove_flow(&self, key: &FlowKey) {
@@ -193,7 +199,7 @@ impl Memory for World {
             .slots
             .iter_mut()
             .find(|word| **word == 0 || Fact::unpack(**word).pattern == pattern)
-            .ok_or(Full)?;
+            .ok_or(Full::Table)?;
         *slot = Fact { pattern, expiry }.pack();
         Ok(())
     }

@@ -78,8 +78,8 @@ pub fn ask<M: Memory>(
         name_length: name_length(question.name),
         reserved: 0,
     };
-    if memory.set_query(&key, &value).is_err() {
-        return Asked::Drop(Reason::TableFull);
+    if let Err(full) = memory.set_query(&key, &value) {
+        return Asked::Drop(full.reason());
     }
     let clamp_at =
         if question.edns_size > usize::from(EDNS_BYTES) { question.edns_size_at } else { 0 };

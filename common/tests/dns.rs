@@ -107,7 +107,7 @@ fn get(world: &World, bytes: &[u8]) -> Answer {
 fn asked_reason(asked: Asked) -> Reason {
     match asked {
         Asked::Pass { reason, .. } | Asked::Drop(reason) => reason,
-        Asked::Refuse(_) => Reason::NameNotGranted,
+        Asked::Refuse(refusal) => refusal.reason,
     }
 }
 

@@ -86,6 +86,10 @@ pub const WORKLOAD_ADDRESSES: usize = 4;
 /// Depths at which workload cgroups may sit below the root of the cgroup2 tree.
 pub const CGROUP_DEPTHS: usize = 4;
 
+/// Record types that [`crate::abi::Settings`] can tell apart: those with a number below this. Everything
+/// that is in use lies below (RFC 6895 §3.1); the words of the set are masked, so a power of two.
+pub const QUERY_TYPES: usize = 512;
+
 /// Longest domain name on the wire, with its length bytes and the root byte (RFC 1035 §2.3.4).
 pub const NAME_BYTES: usize = 255;
 /// Names up to this many wire bytes live in the table with the short key.

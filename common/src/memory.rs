@@ -46,6 +46,8 @@ pub trait Memory: Tables + Veil {
     fn grace_seconds(&self) -> u32;
     /// TTLs below this count as this, in seconds.
     fn minimum_ttl_seconds(&self) -> u32;
+    /// Whether questions of this record type may leave.
+    fn may_ask(&self, query_type: u16) -> bool;
     /// Counts something beside the verdict of the packet at hand.
     fn note(&self, workload: crate::id::WorkloadId, reason: Reason);
 }

@@ -91,7 +91,7 @@ impl<'a> Hearing<'a> {
             ask(self.workload, &packet, Transport::Udp, &query.bytes(), &mut buffer, memory);
         match asked {
             Asked::Pass { .. } => {}
-            Asked::Refuse(_) => return Reason::NameNotGranted,
+            Asked::Refuse(refusal) => return refusal.reason,
             Asked::Drop(reason) => return reason,
         }
         let packet = self::packet(resolver, client);
@@ -246,6 +246,10 @@ impl Memory for Heard<'_> {
 
     fn minimum_ttl_seconds(&self) -> u32 {
         self.image.settings.map_or(0, |settings| settings.minimum_ttl_seconds)
+    }
+
+    fn may_ask(&self, query_type: u16) -> bool {
+        self.image.settings.is_some_and(|settings| settings.may_ask(query_type))
     }
 
     fn note(&self, _: WorkloadId, reason: Reason) {

@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) flags: u32,
     pub(crate) generation: u32,
     pub(crate) full: bool,
+    /// Record types that may not be asked for.
+    pub(crate) unasked_types: Vec<u16>,
     pub(crate) facts: RefCell<BTreeMap<FactKey, FactValue>>,
     pub(crate) flows: RefCell<BTreeMap<FlowKey, FlowValue>>,
     pub(crate) queries: RefCell<BTreeMap<QueryKey, QueryValue>>,
@@ -208,6 +210,10 @@ impl Memory for World {
 
     fn minimum_ttl_seconds(&self) -> u32 {
         30
+    }
+
+    fn may_ask(&self, query_type: u16) -> bool {
+        !self.unasked_types.contains(&query_type)
     }
 
     fn note(&self, _: WorkloadId, reason: Reason) {

@@ -131,6 +131,11 @@ impl Memory for Maps<'_> {
     }
 
     #[inline(always)]
+    fn may_ask(&self, query_type: u16) -> bool {
+        settings().is_some_and(|settings| settings.may_ask(query_type))
+    }
+
+    #[inline(always)]
     fn note(&self, workload: WorkloadId, reason: Reason) {
         count::count(workload, Layer::Dns, Verdict::Deny, reason, Tally { flows: 1, bytes: 0 });
     }

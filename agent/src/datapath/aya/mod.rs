@@ -4,6 +4,8 @@
 mod events;
 mod kernel_log;
 mod links;
+#[cfg(any(test, feature = "testing"))]
+mod stopwatch;
 mod sweep;
 mod tables;
 mod targets;
@@ -38,6 +40,8 @@ use crate::{
 };
 pub use events::{Events, RingError};
 pub use links::LinkError;
+#[cfg(any(test, feature = "testing"))]
+pub use stopwatch::{Stopwatch, Subject, Timed};
 #[cfg(any(test, feature = "testing"))]
 pub use test_run::{FrameResult, WireProgram};
 

@@ -4,10 +4,12 @@ use super::abi;
 
 abi! {
     /// Value of `QUOTA`, each word read and written whole.
-    pub struct QuotaValue (16 bytes) {
+    pub struct QuotaValue (24 bytes) {
         /// Entries of `FACTS` that belong to the workload.
         pub facts: u64,
         /// Second of the monotonic clock (upper half) and events emitted in it (lower half).
         pub events: u64,
+        /// As above: replies to denied packets.
+        pub replies: u64,
     }
 }

@@ -2,6 +2,7 @@
 
 mod dns;
 mod forge;
+mod leak;
 mod load;
 mod reach;
 
@@ -98,6 +99,8 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         times: u32,
     },
+    /// Tries one way out of the pod.
+    Leak(leak::Attempt),
     /// Keeps a CPU busy until it is ended.
     Burn,
 }
@@ -151,6 +154,7 @@ fn main() -> Result<()> {
             forge::send(from, to, id, &name, answer, times)?;
             "{}".to_owned()
         }
+        Command::Leak(attempt) => serde_json::to_string(&attempt.make())?,
         Command::Burn => burn(),
     };
     println!("{output}");

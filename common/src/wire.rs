@@ -98,7 +98,8 @@ pub fn arrive<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &
     if let Some(flow) = memory.flow(&key)
         && !packet.opens()
     {
-        touch(&key, &flow, packet, memory);
+        // Not judged here: who keeps sending must not make the flow one of the rules of now.
+        touch(&key, &flow, flow.generation, packet, memory);
         return Arrive::Pass;
     }
     if begins_inbound(packet) {
@@ -110,8 +111,8 @@ pub fn arrive<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &
             closing: 0,
             reserved: [0; 2],
         };
-        if memory.set_flow(&key, &value).is_err() {
-            memory.note(known.id, Reason::TableFull);
+        if let Err(full) = memory.begin_flow(&key, &value) {
+            memory.note(known.id, full.reason());
         }
     }
     Arrive::Pass
@@ -143,7 +144,12 @@ fn recall<M: Memory>(
     } else {
         return Recall::Anew;
     };
-    touch(key, known, packet, memory);
+    if packet.resets() {
+        // The pod itself ends it; a reset that arrives may be forged, and only marks the flow.
+        memory.remove_flow(key);
+    } else {
+        touch(key, known, generation, packet, memory);
+    }
     Recall::Goes(reason)
 }
 
@@ -162,24 +168,31 @@ fn judge_new<M: Memory>(flow: &Flow<'_>, key: &FlowKey, packet: &Packet, memory:
             closing: u8::from(packet.closes()),
             reserved: [0; 2],
         };
-        if memory.set_flow(key, &value).is_err() {
-            memory.note(key.workload, Reason::TableFull);
+        if let Err(full) = memory.begin_flow(key, &value) {
+            memory.note(key.workload, full.reason());
         }
     }
     decision
 }
 
-/// Writes a flow back if something changed, at most once a second for its time alone.
+/// Writes a flow back if something changed, at most once a second for its time alone. `generation`
+/// is that under which it was last judged.
 #[inline(always)]
-fn touch<M: Memory>(key: &FlowKey, value: &FlowValue, packet: &Packet, memory: &M) {
+fn touch<M: Memory>(
+    key: &FlowKey,
+    value: &FlowValue,
+    generation: u32,
+    packet: &Packet,
+    memory: &M,
+) {
     let renewed = FlowValue {
-        generation: memory.generation(),
+        generation,
         last_seen: memory.now(),
         closing: u8::from(packet.closes()) | value.closing,
         ..*value
     };
-    if renewed != *value && memory.set_flow(key, &renewed).is_err() {
-        memory.note(key.workload, Reason::TableFull);
+    if renewed != *value {
+        memory.renew_flow(key, &renewed);
     }
 }
 

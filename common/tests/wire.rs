@@ -158,6 +158,25 @@ fn a_flow_is_judged_once_and_again_when_the_rules_change() {
     check(&world, &data, Verdict::Deny, Reason::NameExpired);
 }
 
+/// The other end may go on sending: that alone keeps no flow alive.
+#[test]
+fn what_arrives_does_not_renew_the_judgement_of_a_flow() {
+    let mut world = granted();
+    let syn = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
+    let data = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::ACK));
+    let back = packet(&frame(SITE, POD, protocol::TCP, &tcp(443, 4000, tcp_flag::ACK)));
+    check(&world, &syn, Verdict::Allow, Reason::Registered);
+    world.generation = 2;
+    world.later = 1;
+    assert_eq!(arrive(Some(&workload()), &back, &world), Arrive::Pass);
+    check(&world, &data, Verdict::Allow, Reason::Established);
+    world.generation = 3;
+    world.later = 2;
+    world.rules.clear();
+    assert_eq!(arrive(Some(&workload()), &back, &world), Arrive::Pass);
+    check(&world, &data, Verdict::Deny, Reason::Revoked);
+}
+
 #[test]
 fn a_redirect_that_is_seen_on_the_wire_went_past_its_target() {
     let mut world = granted();
@@ -195,9 +214,21 @@ fn a_full_table_is_stricter_and_not_looser() {
     let world = World { full: true, ..granted() };
     let syn = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
     check(&world, &syn, Verdict::Allow, Reason::Registered);
-    assert_eq!(*world.notes.borrow(), [Reason::TableFull]);
+    assert_eq!(*world.notes.borrow(), [Reason::ShareUsed]);
     let stray = frame(POD, "192.0.2.9", protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
     check(&world, &stray, Verdict::Deny, Reason::NotRegistered);
+}
+
+#[test]
+fn a_flow_ends_with_the_pods_own_reset_and_not_with_one_that_arrives() {
+    let world = granted();
+    let syn = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
+    check(&world, &syn, Verdict::Allow, Reason::Registered);
+    let forged = packet(&frame(SITE, POD, protocol::TCP, &tcp(443, 4000, tcp_flag::RST)));
+    assert_eq!(arrive(Some(&workload()), &forged, &world), Arrive::Pass);
+    let own = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::RST));
+    check(&world, &own, Verdict::Allow, Reason::Established);
+    assert!(world.flows.borrow().is_empty());
 }
 
 #[test]

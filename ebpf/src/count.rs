@@ -109,7 +109,7 @@ pub(crate) fn report_refusal(scratch: &mut Scratch, workload: WorkloadId, refusa
         query_type: refusal.query_type,
         name_length: refusal.name.length as u16,
         verdict: Verdict::Deny as u8,
-        reason: Reason::NameNotGranted as u8,
+        reason: refusal.reason as u8,
         reserved: [0; 10],
     };
     output(scratch.query.as_bytes(), size_of::<QueryHeader>() + NAME_BUFFER_BYTES);

@@ -22,7 +22,7 @@ pub use flow::{FlowKey, FlowValue, direction};
 pub use name::{NameKeyLong, NameKeyShort, NameValue, name_flag};
 pub use ring::{AnswerHeader, EVENT_MAX_BYTES, FlowEvent, QueryHeader, event};
 pub use rule::{PrefixData, RuleKey, RuleValue, action};
-pub use settings::{Settings, setting_flag};
+pub use settings::{QueryTypeSet, Settings, setting_flag};
 pub use share::QuotaValue;
 pub use target::{BackendKey, BackendValue, TargetValue, target_kind};
 pub use workload::{Workload, mode, workload_flag};

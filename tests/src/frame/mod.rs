@@ -57,6 +57,11 @@ impl Ends {
         Link::ANY.ip(&self.packet(protocol::TCP, &self.segment(tcp_flag::SYN, &[])))
     }
 
+    /// A frame with a segment of a connection that is open.
+    pub fn ack(&self, payload: &[u8]) -> Vec<u8> {
+        Link::ANY.ip(&self.packet(protocol::TCP, &self.segment(tcp_flag::ACK, payload)))
+    }
+
     /// A plain IP packet around `body`.
     pub fn packet(&self, protocol: u8, body: &[u8]) -> Vec<u8> {
         self.packet_with(&Extras::default(), protocol, body)
@@ -168,7 +173,7 @@ mod tests {
             source: "10.244.0.7:40000".parse().expect("an end"),
             destination: "192.0.2.1:443".parse().expect("an end"),
         };
-        for (frame, protocol) in [(ends.syn(), 6), (ends.udp(b"odd"), 17)] {
+        for (frame, protocol) in [(ends.syn(), 6), (ends.ack(b"even"), 6), (ends.udp(b"odd"), 17)] {
             assert_eq!(checksum(&frame[14..34]), 0);
             let mut covered = frame[26..34].to_vec();
             covered.extend([0, protocol, 0, u8::try_from(frame.len() - 34).expect("short")]);

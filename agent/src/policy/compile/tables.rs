@@ -206,5 +206,6 @@ fn write_config(config: &Config, ids: &mut Ids, image: &mut Image) {
         longest_wildcard_bytes: names::longest_wildcard(image.names.iter()),
         cgroup_depths: [0; _],
         reserved: 0,
+        query_types: config.dns.query_types.bits(),
     });
 }

@@ -48,6 +48,12 @@ impl Address {
         Self(words)
     }
 
+    /// Words whose bytes are in network order.
+    #[inline(always)]
+    pub(crate) const fn words(self) -> [u32; 4] {
+        self.0
+    }
+
     #[inline(always)]
     pub const fn octets(&self) -> [u8; 16] {
         zerocopy::transmute!(self.0)

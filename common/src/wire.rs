@@ -286,15 +286,8 @@ fn begins_inbound(packet: &Packet) -> bool {
 /// The flow of a packet from the pod.
 #[inline(always)]
 fn outbound_key(workload: WorkloadId, packet: &Packet) -> FlowKey {
-    FlowKey {
-        workload,
-        local: packet.source,
-        remote: packet.destination,
-        local_port: packet.source_port,
-        remote_port: packet.destination_port,
-        protocol: packet.protocol,
-        reserved: [0; 3],
-    }
+    let local = (packet.source, packet.source_port);
+    FlowKey::new(workload, packet.protocol, local, (packet.destination, packet.destination_port))
 }
 
 /// The flow of a packet to the pod. Echo keeps its identifier as the local port in both.
@@ -304,13 +297,6 @@ fn inbound_key(workload: WorkloadId, packet: &Packet) -> FlowKey {
         protocol::ICMP | protocol::ICMPV6 => (packet.source_port, 0),
         _ => (packet.destination_port, packet.source_port),
     };
-    FlowKey {
-        workload,
-        local: packet.destination,
-        remote: packet.source,
-        local_port,
-        remote_port,
-        protocol: packet.protocol,
-        reserved: [0; 3],
-    }
+    let local = (packet.destination, local_port);
+    FlowKey::new(workload, packet.protocol, local, (packet.source, remote_port))
 }

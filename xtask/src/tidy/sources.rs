@@ -11,7 +11,7 @@ const REFUSED_LINES: usize = 600;
 const LONG_FILES: &[(&str, &str)] = &[];
 
 /// The only files with `unsafe` in them, each with the reason.
-const UNSAFE_FILES: [(&str, &str); 16] = [
+const UNSAFE_FILES: &[(&str, &str)] = &[
     ("agent/src/datapath/pod.rs", "the one promise to aya that a type is plain bytes"),
     ("agent/src/datapath/syscall.rs", "system calls that aya does not offer"),
     ("ebpf/src/bin/replay.rs", "as the other kernel programs, for measurements only"),

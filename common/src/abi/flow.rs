@@ -10,6 +10,8 @@ use crate::{
 pub mod direction {
     pub const OUTBOUND: u8 = 1;
     pub const INBOUND: u8 = 2;
+    /// The pod did, and it may not go on: kept for a while, so that the remote end is told.
+    pub const REVOKED: u8 = 3;
 }
 
 abi! {
@@ -53,8 +55,10 @@ abi! {
         pub subject: SubjectId,
         /// [`direction`] code.
         pub direction: u8,
-        /// 1 once a FIN or RST was seen.
+        /// 1 once a FIN or RST was seen, or the flow was revoked.
         pub closing: u8,
-        pub reserved: [u8; 2],
+        /// Resets that went to the remote end since the flow was revoked.
+        pub resets: u8,
+        pub reserved: u8,
     }
 }

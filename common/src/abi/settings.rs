@@ -1,7 +1,10 @@
 //! The settings that hold for all workloads.
 
 use super::abi;
-use crate::limits::{CGROUP_DEPTHS, QUERY_TYPES};
+use crate::{
+    bytes::kept,
+    limits::{CGROUP_DEPTHS, QUERY_TYPES},
+};
 
 /// Switches of [`Settings::flags`].
 pub mod setting_flag {
@@ -62,7 +65,7 @@ impl Settings {
         if query_type >= QUERY_TYPES {
             return false;
         }
-        let word = self.query_types.get((query_type / WORD_BITS) & (WORDS - 1));
+        let word = self.query_types.get((query_type / WORD_BITS) & kept(WORDS - 1));
         word.is_some_and(|word| word >> (query_type % WORD_BITS) & 1 != 0)
     }
 }

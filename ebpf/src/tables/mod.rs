@@ -30,7 +30,7 @@ use exeat_common::{
 pub(crate) use clock::nanoseconds;
 use clock::seconds;
 use memory::fact_slots;
-pub(crate) use share::may_emit;
+pub(crate) use share::{may_emit, may_reply};
 pub(crate) use word::Word;
 
 #[btf_map]

@@ -15,6 +15,7 @@ mod test_run;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use aya::{
@@ -120,7 +121,9 @@ pub fn open_at(pin_path: &Path) -> Result<(Kernel, Events), OpenError> {
         .map_err(|source| OpenError::Folder { path: links.clone(), source })?;
     let mut ebpf = load(&folder)?;
     for name in PROGRAMS {
+        let started = Instant::now();
         load_program(&mut ebpf, name)?;
+        tracing::debug!(program = name, milliseconds = started.elapsed().as_millis(), "verified");
     }
     let events = Events::open(&mut ebpf)?;
     let maps = Maps::open(&mut ebpf)?;

@@ -188,7 +188,8 @@ mod tests {
                 subject: SubjectId::NONE,
                 direction: direction::OUTBOUND,
                 closing,
-                reserved: [0; 2],
+                resets: 0,
+                reserved: 0,
             };
             is_idle(&key, &value, 10_000)
         };

@@ -2,12 +2,14 @@
 //! the servers that live there, and drivers for the real agent and for clients in a pod.
 
 pub mod agent;
+pub mod capture;
 pub mod cgroup;
 pub mod flows;
 pub mod frame;
 pub mod metrics;
 pub mod netns;
 pub mod node;
+pub mod packet;
 pub mod pod_client;
 pub mod probe;
 pub mod registry;

@@ -4,6 +4,7 @@ mod dns;
 mod forge;
 mod load;
 mod reach;
+mod session;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -98,6 +99,8 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         times: u32,
     },
+    /// Keeps connections open and does what the lines on standard input say.
+    Session,
     /// Keeps a CPU busy until it is ended.
     Burn,
 }
@@ -151,6 +154,7 @@ fn main() -> Result<()> {
             forge::send(from, to, id, &name, answer, times)?;
             "{}".to_owned()
         }
+        Command::Session => return session::run(),
         Command::Burn => burn(),
     };
     println!("{output}");

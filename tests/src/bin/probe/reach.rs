@@ -59,7 +59,7 @@ pub(crate) fn micros(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-fn reached(start: Instant, outcome: std::io::Result<()>) -> Reached {
+pub(crate) fn reached(start: Instant, outcome: std::io::Result<()>) -> Reached {
     let result = outcome.map_or_else(|error| word(&error), |()| "OK".to_owned());
     Reached { result, micros: micros(start) }
 }

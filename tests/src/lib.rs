@@ -17,6 +17,7 @@ pub mod registry;
 pub mod run;
 pub mod scene;
 pub mod servers;
+pub mod session;
 pub mod tap;
 pub mod traffic;
 pub mod wait;

@@ -75,7 +75,7 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
     let Ok(Known::Packet) = read(ctx, scratch) else {
         return Fate::Go;
     };
-    match arrive(Some(workload), &scratch.packet, &Maps::new(&scratch.veil)) {
+    match notice(workload, scratch) {
         Arrive::Pass => Fate::Go,
         Arrive::Answer => {
             scratch.dropped = 0;
@@ -85,6 +85,13 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
             fate
         }
     }
+}
+
+/// Notes what the packet in the scratch begins or answers. Its frame is gone when it returns: older
+/// kernels (6.1 does) round each frame up to 32 bytes, and the way to a learned address is three calls deep.
+#[inline(never)]
+fn notice(workload: &Workload, scratch: &Scratch) -> Arrive {
+    arrive(Some(workload), &scratch.packet, &Maps::new(&scratch.veil))
 }
 
 /// What [`read`] found.

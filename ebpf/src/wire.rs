@@ -6,7 +6,7 @@ use exeat_common::{
     bytes::Bytes,
     flow::Flow,
     id::WorkloadId,
-    packet::{Frame, parse},
+    packet::parse,
     reason::{Layer, Reason, Verdict},
     wire::{Arrive, Leave, arrive, leave},
 };
@@ -35,8 +35,7 @@ pub(crate) fn from_pod(ctx: &TcContext) -> Fate {
         return stop(workload, facts, Reason::Malformed);
     };
     match read(ctx, scratch) {
-        Ok(Known::Packet) => {}
-        Ok(Known::Arp) => return Fate::Go,
+        Ok(()) => {}
         Err(reason) => return stop(workload, facts, reason),
     }
     let Some(workload) = workload else {
@@ -59,36 +58,31 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
         return Fate::Go;
     };
     // What cannot be parsed is no DNS answer and begins no flow; the pod's own stack judges it.
-    let Ok(Known::Packet) = read(ctx, scratch) else {
+    let Ok(()) = read(ctx, scratch) else {
         return Fate::Go;
     };
     match arrive(Some(workload), &scratch.packet, &Maps::new(&scratch.veil)) {
         Arrive::Pass => Fate::Go,
         Arrive::Answer => dns::answer(ctx, workload, scratch),
+        Arrive::Drop(reason) => stop(Some(workload), scratch.facts, reason),
     }
 }
 
-/// What [`read`] found.
-enum Known {
-    Arp,
-    /// An IP packet; its headers are in the scratch.
-    Packet,
-}
-
+/// Parses the frame; its headers are in the scratch then.
 #[inline(never)]
-fn read(ctx: &TcContext, scratch: &mut Scratch) -> Result<Known, Reason> {
+fn read(ctx: &TcContext, scratch: &mut Scratch) -> Result<(), Reason> {
     let facts = load::frame_facts(ctx);
     if facts.tagged {
         return Err(Reason::NotIp);
     }
     let loaded =
         load::load_header(ctx, facts.length, &mut scratch.header).ok_or(Reason::Malformed)?;
-    match parse(&Bytes::new(&scratch.header, loaded), facts.length) {
-        Ok(Frame::Arp) => Ok(Known::Arp),
-        Ok(Frame::Ip(packet)) => {
+    let maps = Maps::new(&scratch.veil);
+    match parse(&Bytes::new(&scratch.header, loaded), facts.length, &maps) {
+        Ok(packet) => {
             scratch.packet = packet;
             scratch.facts = facts;
-            Ok(Known::Packet)
+            Ok(())
         }
         Err(invalid) => Err(invalid.reason()),
     }
@@ -116,7 +110,7 @@ fn judge(workload: &Workload, scratch: &Scratch) -> Judged {
     let flow = Flow {
         workload: Some(workload),
         destination: packet.destination,
-        port: packet.destination_port,
+        port: packet.port(),
         protocol: packet.protocol,
     };
     match decision.verdict {

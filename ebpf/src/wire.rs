@@ -8,7 +8,7 @@ use exeat_common::{
     decide::Decision,
     flow::Flow,
     id::WorkloadId,
-    packet::{Frame, Packet, parse},
+    packet::{Packet, parse},
     reason::{Layer, Reason, Verdict},
     wire::{Arrive, Leave, arrive, leave},
 };
@@ -39,8 +39,7 @@ pub(crate) fn from_pod(ctx: &TcContext) -> Fate {
         return Fate::Stop;
     };
     match read(ctx, scratch) {
-        Ok(Known::Packet) => {}
-        Ok(Known::Arp) => return Fate::Go,
+        Ok(()) => {}
         Err(reason) => return stop(workload, facts, reason, scratch),
     }
     let Some(workload) = workload else {
@@ -72,7 +71,7 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
         return Fate::Go;
     };
     // What cannot be parsed is no DNS answer and begins no flow; the pod's own stack judges it.
-    let Ok(Known::Packet) = read(ctx, scratch) else {
+    let Ok(()) = read(ctx, scratch) else {
         return Fate::Go;
     };
     match notice(workload, scratch) {
@@ -84,6 +83,7 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
             report_dropped(workload, source, source_port, scratch);
             fate
         }
+        Arrive::Drop(reason) => stop(Some(workload), scratch.facts, reason, scratch),
     }
 }
 
@@ -94,27 +94,21 @@ fn notice(workload: &Workload, scratch: &Scratch) -> Arrive {
     arrive(Some(workload), &scratch.packet, &Maps::new(&scratch.veil))
 }
 
-/// What [`read`] found.
-enum Known {
-    Arp,
-    /// An IP packet; its headers are in the scratch.
-    Packet,
-}
-
+/// Parses the frame; its headers are in the scratch then.
 #[inline(never)]
-fn read(ctx: &TcContext, scratch: &mut Scratch) -> Result<Known, Reason> {
+fn read(ctx: &TcContext, scratch: &mut Scratch) -> Result<(), Reason> {
     let facts = load::frame_facts(ctx);
     if facts.tagged {
         return Err(Reason::NotIp);
     }
     let loaded =
         load::load_header(ctx, facts.length, &mut scratch.header).ok_or(Reason::Malformed)?;
-    match parse(&Bytes::new(&scratch.header, loaded), facts.length) {
-        Ok(Frame::Arp) => Ok(Known::Arp),
-        Ok(Frame::Ip(packet)) => {
+    let maps = Maps::new(&scratch.veil);
+    match parse(&Bytes::new(&scratch.header, loaded), facts.length, &maps) {
+        Ok(packet) => {
             scratch.packet = packet;
             scratch.facts = facts;
-            Ok(Known::Packet)
+            Ok(())
         }
         Err(invalid) => Err(invalid.reason()),
     }
@@ -146,7 +140,7 @@ fn judge(workload: &Workload, scratch: &mut Scratch) -> Judged {
     let flow = Flow {
         workload: Some(workload),
         destination: packet.destination,
-        port: packet.destination_port,
+        port: packet.port(),
         protocol: packet.protocol,
     };
     match decision.verdict {

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use etherparse::TcpHeader;
 use exeat_common::limits::{REPLIES_PER_SECOND, RESETS_PER_FLOW};
-use exeat_tests::traffic::{Capture, Captured};
 use exeat_tests::flows::{About, FlowLog};
 use exeat_tests::node::{Family, Pod, RESOLVER_V4};
 use exeat_tests::packet::{Segment, prohibited, segment, segments};
 use exeat_tests::registry::Entry;
 use exeat_tests::scene::Scene;
+use exeat_tests::traffic::{Capture, Captured};
 use exeat_tests::wait;
 use exeat_tests::world::ECHO_PORT;
 use nix::errno::Errno;

@@ -83,17 +83,18 @@ fn bare(family: Family, number: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn read(frame: &[u8]) -> (Packet, [u8; HEADER_BUFFER_BYTES], usize) {
+/// Nothing is said about what cannot be read.
+fn read(frame: &[u8]) -> Option<(Packet, [u8; HEADER_BUFFER_BYTES], usize)> {
     let mut buffer = [0xaa; HEADER_BUFFER_BYTES];
     let length = frame.len().min(256);
     buffer[..length].copy_from_slice(&frame[..length]);
-    let packet = parse(&Bytes::new(&buffer, length), frame.len(), &NoVeil);
-    (packet.expect("a packet"), buffer, length)
+    let packet = parse(&Bytes::new(&buffer, length), frame.len(), &NoVeil).ok()?;
+    Some((packet, buffer, length))
 }
 
 /// The reply to the sender of a frame as the kernel side would put it together, if one is due.
 fn reply_to(frame: &[u8]) -> Option<Vec<u8>> {
-    let (packet, buffer, length) = read(frame);
+    let (packet, buffer, length) = read(frame)?;
     let header = Bytes::new(&buffer, length);
     // What an earlier reply left behind must not matter.
     let mut reply = Reply { transport: [7; 10], quote: 7, ..Reply::default() };
@@ -106,7 +107,7 @@ fn reply_to(frame: &[u8]) -> Option<Vec<u8>> {
 
 /// What goes on to the far end of a revoked connection.
 fn aborted(frame: &[u8]) -> Vec<u8> {
-    let (packet, buffer, length) = read(frame);
+    let (packet, buffer, length) = read(frame).expect("a packet");
     let mut reply = Reply::default();
     assert!(abort(&packet, &Bytes::new(&buffer, length), &mut reply));
     assemble(&packet, &reply, frame)

@@ -87,7 +87,7 @@ pub fn leave<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &M
     }
     // Looked up again rather than kept: `decide` would be verified once for each of its states.
     match memory.flow(&key) {
-        Some(lapsed) => end(&key, &lapsed, decision, memory),
+        Some(lapsed) => end(&key, &lapsed, decision, packet, memory),
         None => Leave::Judged(decision),
     }
 }
@@ -96,7 +96,13 @@ pub fn leave<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &M
 /// while, so that the remote end is told, and a few times at most: what tells it is a packet to
 /// where nothing is allowed any more.
 #[inline(always)]
-fn end<M: Memory>(key: &FlowKey, flow: &FlowValue, decision: Decision, memory: &M) -> Leave {
+fn end<M: Memory>(
+    key: &FlowKey,
+    flow: &FlowValue,
+    decision: Decision,
+    packet: &Packet,
+    memory: &M,
+) -> Leave {
     let decision = if flow.subject.is_some() {
         Decision { subject: flow.subject, ..Decision::deny(Reason::Revoked) }
     } else {
@@ -106,7 +112,8 @@ fn end<M: Memory>(key: &FlowKey, flow: &FlowValue, decision: Decision, memory: &
         memory.remove_flow(key);
         return Leave::Judged(decision);
     }
-    if flow.resets >= RESETS_PER_FLOW {
+    // An ICMP error about the connection is no segment of it that a reset could answer.
+    if packet.protocol != protocol::TCP || flow.resets >= RESETS_PER_FLOW {
         return Leave::Judged(decision);
     }
     let told =

@@ -1,6 +1,6 @@
 //! Flows that were judged.
 
-use super::abi;
+use super::{abi, halves};
 use crate::{
     address::Address,
     id::{SubjectId, WorkloadId},
@@ -24,6 +24,23 @@ abi! {
         pub remote_port: u16,
         pub protocol: u8,
         pub reserved: [u8; 3],
+    }
+}
+
+impl FlowKey {
+    /// Each end is an address with its port.
+    #[inline(always)]
+    pub const fn new(
+        workload: WorkloadId,
+        protocol: u8,
+        local: (Address, u16),
+        remote: (Address, u16),
+    ) -> Self {
+        let [l0, l1, l2, l3] = local.0.words();
+        let [r0, r1, r2, r3] = remote.0.words();
+        let ports = halves(local.1, remote.1);
+        let protocol = u32::from_ne_bytes([protocol, 0, 0, 0]);
+        zerocopy::transmute!([workload.raw(), l0, l1, l2, l3, r0, r1, r2, r3, ports, protocol])
     }
 }
 

@@ -74,17 +74,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Question, InvalidMessage> {
 }
 
 pub(crate) fn packet(from: (&str, u16), to: (&str, u16)) -> Packet {
-    Packet {
-        source: address(from.0),
-        destination: address(to.0),
-        protocol: protocol::UDP,
-        detail: 0,
-        source_port: from.1,
-        destination_port: to.1,
-        transport: 34,
-        payload: 42,
-        payload_length: 0,
-    }
+    Packet::udp((address(from.0), from.1), (address(to.0), to.1))
 }
 
 pub(crate) fn put(world: &World, workload: &Workload, bytes: &[u8]) -> Asked {

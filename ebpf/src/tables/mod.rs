@@ -128,7 +128,8 @@ impl Tables for Maps<'_> {
 
     #[inline(always)]
     fn is_resolver(&self, address: Address, port: u16) -> bool {
-        RESOLVERS.get_ptr(ResolverKey::new(address, port)).is_some()
+        settings().is_some_and(|settings| settings.may_be_resolver(port))
+            && RESOLVERS.get_ptr(ResolverKey::new(address, port)).is_some()
     }
 
     #[inline(always)]

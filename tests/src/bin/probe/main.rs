@@ -3,8 +3,10 @@
 mod dns;
 mod flood;
 mod forge;
+mod leak;
 mod load;
 mod reach;
+mod session;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -99,6 +101,8 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         times: u32,
     },
+    /// Tries one way out of the pod.
+    Leak(leak::Attempt),
     /// Asks for `n<i>.SUFFIX`, again and again, and reads no answer.
     FloodQueries {
         suffix: String,
@@ -128,6 +132,8 @@ enum Command {
         #[arg(long)]
         count: usize,
     },
+    /// Keeps connections open and does what the lines on standard input say.
+    Session,
     /// Keeps a CPU busy until it is ended.
     Burn,
 }
@@ -181,6 +187,7 @@ fn main() -> Result<()> {
             forge::send(from, to, id, &name, answer, times)?;
             "{}".to_owned()
         }
+        Command::Leak(attempt) => serde_json::to_string(&attempt.make())?,
         Command::FloodQueries { suffix, server, count } => {
             serde_json::to_string(&flood::queries(server, &suffix, count)?)?
         }
@@ -193,6 +200,7 @@ fn main() -> Result<()> {
         Command::Pace { name, server, count } => {
             serde_json::to_string(&flood::pace(server, &name, count)?)?
         }
+        Command::Session => return session::run(),
         Command::Burn => burn(),
     };
     println!("{output}");

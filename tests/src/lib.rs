@@ -11,6 +11,7 @@ pub mod node;
 pub mod pod_client;
 pub mod probe;
 pub mod registry;
+pub mod rounds;
 pub mod run;
 pub mod scene;
 pub mod servers;

@@ -13,6 +13,7 @@ mod demo;
 mod fuzz;
 mod licences;
 mod metadata;
+mod rounds;
 mod run;
 mod setup;
 mod stages;

@@ -10,6 +10,8 @@ use exeat_common::{
     limits::{FACT_SLOTS, FACTS_PER_WORKLOAD, map},
 };
 
+use zerocopy::FromZeros as _;
+
 use super::{
     KernelError,
     sweep::seconds,
@@ -107,7 +109,7 @@ impl Maps {
 
     fn share(&self, workload: WorkloadId) -> Result<QuotaValue, KernelError> {
         let known = found(self.quota.get(&Abi(workload), 0)).map_err(failed("read", map::QUOTA))?;
-        Ok(known.map_or(QuotaValue { facts: 0, events: 0 }, |Abi(value)| value))
+        Ok(known.map_or_else(QuotaValue::new_zeroed, |Abi(value)| value))
     }
 
     /// What the kernel counts in between is missed until the next sweep, as with the sweep itself.

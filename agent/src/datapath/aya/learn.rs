@@ -11,6 +11,8 @@ use exeat_common::{
 };
 use zerocopy::FromZeros as _;
 
+use zerocopy::FromZeros as _;
+
 use super::{
     KernelError,
     sweep::seconds,

@@ -10,7 +10,7 @@ use exeat_common::{
     bytes::{Bytes, Veil},
     flow::protocol,
     limits::QUOTE_BYTES,
-    packet::{Frame, HEADER_BUFFER_BYTES, Packet, parse, tcp_flag},
+    packet::{HEADER_BUFFER_BYTES, Packet, parse, tcp_flag},
     reply::{ICMP_BYTES, Reply, TCP_BYTES, abort, is_due, refuse},
 };
 use proptest::prelude::{ProptestConfig, any, proptest};
@@ -87,10 +87,8 @@ fn read(frame: &[u8]) -> (Packet, [u8; HEADER_BUFFER_BYTES], usize) {
     let mut buffer = [0xaa; HEADER_BUFFER_BYTES];
     let length = frame.len().min(256);
     buffer[..length].copy_from_slice(&frame[..length]);
-    match parse(&Bytes::new(&buffer, length), frame.len()) {
-        Ok(Frame::Ip(packet)) => (packet, buffer, length),
-        other => panic!("{other:?}"),
-    }
+    let packet = parse(&Bytes::new(&buffer, length), frame.len(), &NoVeil);
+    (packet.expect("a packet"), buffer, length)
 }
 
 /// The reply to the sender of a frame as the kernel side would put it together, if one is due.

@@ -11,6 +11,7 @@ mod build_ebpf;
 mod ci;
 mod demo;
 mod fuzz;
+mod leaks;
 mod licences;
 mod metadata;
 mod run;

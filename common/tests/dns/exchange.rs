@@ -41,17 +41,8 @@ pub(crate) fn with_bytes<T>(bytes: &[u8], use_it: impl FnOnce(&MessageBytes<'_>)
 }
 
 fn packet(transport: Transport, from: (&str, u16), to: (&str, u16)) -> Packet {
-    Packet {
-        source: address(from.0),
-        destination: address(to.0),
-        protocol: transport.protocol(),
-        detail: 0,
-        source_port: from.1,
-        destination_port: to.1,
-        transport: 34,
-        payload: 42,
-        payload_length: 0,
-    }
+    let packet = Packet::udp((address(from.0), from.1), (address(to.0), to.1));
+    Packet { protocol: transport.protocol(), ..packet }
 }
 
 /// The pod asks its resolver.

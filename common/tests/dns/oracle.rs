@@ -290,7 +290,12 @@ impl Conversation {
         };
         let open = open.expect("what passes was asked for");
         assert!(self.world.later - open.asked <= QUERY_SECONDS, "an answer that came too late");
-        let asks = asks(bytes).expect("hickory reads the question of what passes");
+        let Some(asks) = asks(bytes) else {
+            // Type and class of the question are not looked at, so they may be missing where there
+            // is nothing to learn behind them.
+            assert!(taught.is_empty() && !COMPARES_NAMES, "hickory reads no question there");
+            return;
+        };
         assert_eq!(wire_length(&asks.name), wire_length(&open.name));
         if COMPARES_NAMES {
             assert_eq!(asks.name, open.name);

@@ -6,6 +6,7 @@ mod forge;
 mod leak;
 mod load;
 mod reach;
+mod session;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -131,6 +132,8 @@ enum Command {
         #[arg(long)]
         count: usize,
     },
+    /// Keeps connections open and does what the lines on standard input say.
+    Session,
     /// Keeps a CPU busy until it is ended.
     Burn,
 }
@@ -197,6 +200,7 @@ fn main() -> Result<()> {
         Command::Pace { name, server, count } => {
             serde_json::to_string(&flood::pace(server, &name, count)?)?
         }
+        Command::Session => return session::run(),
         Command::Burn => burn(),
     };
     println!("{output}");

@@ -9,9 +9,6 @@ use exeat_common::{
     id::WorkloadId,
     limits::{FACT_SLOTS, FACTS_PER_WORKLOAD, map},
 };
-use zerocopy::FromZeros as _;
-
-use zerocopy::FromZeros as _;
 
 use super::{
     KernelError,

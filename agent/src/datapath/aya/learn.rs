@@ -9,6 +9,7 @@ use exeat_common::{
     id::WorkloadId,
     limits::{FACT_SLOTS, FACTS_PER_WORKLOAD, map},
 };
+use zerocopy::FromZeros as _;
 
 use super::{
     KernelError,

@@ -3,6 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{
+    learn::{hold_seconds, is_guarded},
     message::{CLASS_IN, HEADER, Header, InvalidMessage, MessageBytes, Transport, flag, record},
     name::{NameBuffer, match_name, read_name},
     query::name_length,
@@ -11,7 +12,7 @@ use crate::{
     abi::{FactKey, QueryKey, Workload},
     address::Address,
     bytes::Veil,
-    id::{PolicyId, SubjectId},
+    id::SubjectId,
     limits::{ANSWER_ADDRESSES, ANSWER_STEPS, QUERY_SECONDS},
     memory::Memory,
     packet::Packet,
@@ -52,9 +53,6 @@ pub struct Heard {
     /// Pattern its addresses were learned for, or none.
     pub pattern: SubjectId,
 }
-
-/// Longest TTL that is believed, in seconds: a week (RFC 8767 §4 recommends the same cap).
-const TTL_MAX: u32 = 7 * 24 * 3600;
 
 /// Reads an answer of a trusted resolver to `workload` and learns from it, before the pod has it.
 ///
@@ -222,13 +220,11 @@ fn learn_one<M: Memory>(
     let Some((address, ttl)) = read_address(message, record) else {
         return;
     };
-    if address.is_never_public() || memory.prefix(PolicyId::INTERNAL, address).is_some() {
+    if is_guarded(address, memory) {
         memory.note(workload.id, Reason::AddressGuarded);
         return;
     }
-    // RFC 2181 §8: a TTL with the top bit set counts as 0.
-    let ttl = if ttl > i32::MAX.cast_unsigned() { 0 } else { ttl.min(TTL_MAX) };
-    let hold = ttl.max(memory.minimum_ttl_seconds()).saturating_add(memory.grace_seconds());
+    let hold = hold_seconds(ttl, memory.minimum_ttl_seconds(), memory.grace_seconds());
     let expiry = memory.now().saturating_add(hold);
     if let Err(full) = memory.learn(&FactKey { workload: workload.id, address }, pattern, expiry) {
         memory.note(workload.id, full.reason());

@@ -53,7 +53,10 @@ fn an_error_ends_with_the_rule_of_its_flow() {
     world.generation = 2;
     world.rules.clear();
     let answer = frame(SITE, POD, protocol::TCP, &tcp(443, 4000, tcp_flag::ACK));
+    // It is judged, and no reset is made of it: the flow is as it was.
+    let before = world.flows.borrow().clone();
     check(&world, &error(SITE, &answer), Verdict::Deny, Reason::Revoked);
+    assert_eq!(*world.flows.borrow(), before);
 }
 
 #[test]
@@ -68,7 +71,7 @@ fn errors_are_read_in_ipv6_as_well() {
     assert_eq!((error.flow_protocol, error.source_port, error.destination_port), (17, 8080, 5000));
     let verdict = |judged| match judged {
         Leave::Judged(decision) => decision.reason,
-        Leave::Query => panic!("taken for a query"),
+        other @ (Leave::Ended(_) | Leave::Query) => panic!("{other:?}"),
     };
     assert_eq!(verdict(leave(Some(&known), &error, &world)), Reason::NotRegistered);
     assert_eq!(arrive(Some(&known), &packet(&datagram), &world), Arrive::Pass);

@@ -74,33 +74,23 @@ pub fn leave<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &M
     };
     let key = outbound_key(known.id, packet);
     // An opening segment begins a new flow, whatever used the same ports before.
-    let recalled = if packet.opens() { None } else { memory.flow(&key) };
-    let mut lapsed = NO_FLOW;
-    if let Some(known_flow) = recalled {
-        match recall(&flow, &key, &known_flow, packet, memory) {
-            Recall::Goes(reason) => return Leave::Judged(Decision::allow(reason)),
-            Recall::Anew => lapsed = known_flow,
-        }
+    if !packet.opens()
+        && let Some(known_flow) = memory.flow(&key)
+        && let Recall::Goes(reason) = recall(&flow, &key, &known_flow, packet, memory)
+    {
+        return Leave::Judged(Decision::allow(reason));
     }
     let flow = Flow { port: packet.port(), protocol: packet.protocol, ..flow };
     let decision = judge_new(&flow, &key, packet, memory);
-    if decision.verdict == Verdict::Allow || lapsed.direction == NO_FLOW.direction {
+    if decision.verdict == Verdict::Allow || packet.opens() {
         return Leave::Judged(decision);
     }
-    end(&key, &lapsed, packet, decision, memory)
+    // Looked up again rather than kept: `decide` would be verified once for each of its states.
+    match memory.flow(&key) {
+        Some(lapsed) => end(&key, &lapsed, decision, packet, memory),
+        None => Leave::Judged(decision),
+    }
 }
-
-/// What stands for no flow. An `Option` would leave its payload undefined on one path, and the
-/// verifier refuses the register that LLVM leaves it in.
-const NO_FLOW: FlowValue = FlowValue {
-    generation: 0,
-    last_seen: 0,
-    subject: SubjectId::NONE,
-    direction: 0,
-    closing: 0,
-    resets: 0,
-    reserved: 0,
-};
 
 /// Denies a packet of a flow that was allowed when it began. A TCP connection stays known for a
 /// while, so that the remote end is told, and a few times at most: what tells it is a packet to
@@ -109,8 +99,8 @@ const NO_FLOW: FlowValue = FlowValue {
 fn end<M: Memory>(
     key: &FlowKey,
     flow: &FlowValue,
-    packet: &Packet,
     decision: Decision,
+    packet: &Packet,
     memory: &M,
 ) -> Leave {
     let decision = if flow.subject.is_some() {
@@ -118,15 +108,12 @@ fn end<M: Memory>(
     } else {
         decision
     };
-    // An ICMP error is no segment of the flow: its sender cannot be told with a reset made of it.
-    if packet.flow_protocol != packet.protocol {
-        return Leave::Judged(decision);
-    }
     if key.protocol != protocol::TCP {
         memory.remove_flow(key);
         return Leave::Judged(decision);
     }
-    if flow.resets >= RESETS_PER_FLOW {
+    // An ICMP error about the connection is no segment of it that a reset could answer.
+    if packet.protocol != protocol::TCP || flow.resets >= RESETS_PER_FLOW {
         return Leave::Judged(decision);
     }
     let told =
@@ -177,7 +164,8 @@ pub fn arrive<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &
             subject: SubjectId::NONE,
             direction: direction::INBOUND,
             closing: 0,
-            ..NO_FLOW
+            resets: 0,
+            reserved: 0,
         };
         if let Err(full) = memory.begin_flow(&key, &value) {
             memory.note(known.id, full.reason());
@@ -240,7 +228,8 @@ fn judge_new<M: Memory>(flow: &Flow<'_>, key: &FlowKey, packet: &Packet, memory:
             subject: decision.subject,
             direction: direction::OUTBOUND,
             closing: u8::from(packet.closes()),
-            ..NO_FLOW
+            resets: 0,
+            reserved: 0,
         };
         if let Err(full) = memory.begin_flow(key, &value) {
             memory.note(key.workload, full.reason());
@@ -381,12 +370,8 @@ fn begins_neighbourhood(workload: &Workload, packet: &Packet, key: &FlowKey) -> 
 #[inline(always)]
 fn outbound_key(workload: WorkloadId, packet: &Packet) -> FlowKey {
     let local = (packet.source, packet.source_port);
-    FlowKey::new(
-        workload,
-        packet.flow_protocol,
-        local,
-        (packet.destination, packet.destination_port),
-    )
+    let remote = (packet.destination, packet.destination_port);
+    FlowKey::new(workload, packet.flow_protocol, local, remote)
 }
 
 /// The flow of a packet to the pod. Echo keeps its identifier as the local port in both.
@@ -400,7 +385,7 @@ fn inbound_key(workload: WorkloadId, packet: &Packet) -> FlowKey {
     // is who is meant.
     let asks = asks_or_tells(packet, icmp_type::V6_NEIGHBOUR_SOLICITATION);
     let tells = asks_or_tells(packet, icmp_type::V6_NEIGHBOUR_ADVERTISEMENT);
-    let local = if asks { packet.target } else { packet.destination };
-    let remote = if tells { packet.target } else { packet.source };
-    FlowKey::new(workload, packet.flow_protocol, (local, local_port), (remote, remote_port))
+    let local = (if asks { packet.target } else { packet.destination }, local_port);
+    let remote = (if tells { packet.target } else { packet.source }, remote_port);
+    FlowKey::new(workload, packet.flow_protocol, local, remote)
 }

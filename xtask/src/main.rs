@@ -14,6 +14,7 @@ mod fuzz;
 mod leaks;
 mod licences;
 mod metadata;
+mod rounds;
 mod run;
 mod setup;
 mod stages;

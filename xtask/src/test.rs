@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 
-use crate::{build, leaks, run, setup, stages::Stages};
+use crate::{build, leaks, rounds, run, setup, stages::Stages};
 
 #[derive(Args, Default)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -27,12 +27,16 @@ pub(crate) struct Options {
 enum Part {
     /// Try every way out of a pod, and print the matrix of what reached the other side
     Leaks(leaks::Options),
+    /// Resolve new names and connect to each at once, 20 000 times, with the agent killed half-way
+    Rounds(rounds::Options),
 }
 
 /// Runs the stages in order of cost; the first failure ends it.
 pub(crate) fn test(options: &Options) -> Result<()> {
-    if let Some(Part::Leaks(options)) = &options.part {
-        return leaks::leaks(options);
+    match &options.part {
+        Some(Part::Leaks(options)) => return leaks::leaks(options),
+        Some(Part::Rounds(options)) => return rounds::rounds(options),
+        None => {}
     }
     if !options.unit && !run::is_root() {
         bail!(

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     abi::{FactKey, QueryKey, Workload},
     address::Address,
-    bytes::Veil,
+    bytes::{Veil, kept},
     id::SubjectId,
     limits::{ANSWER_ADDRESSES, ANSWER_STEPS, QUERY_SECONDS},
     memory::Memory,
@@ -142,6 +142,8 @@ impl Default for FoundList {
     }
 }
 
+const _: () = assert!(ANSWER_ADDRESSES.is_power_of_two(), "the mask holds every index");
+
 /// Bytes from the type of a record to its data (RFC 1035 §4.1.3).
 const FIXED: usize = 10;
 
@@ -160,6 +162,7 @@ fn find<V: Veil>(
     let mut at = veil.veil(start);
     let mut left = veil.veil(usize::from(records));
     let mut count = veil.veil(0);
+    let mask = kept(ANSWER_ADDRESSES - 1);
     // One flat loop, a step a label of an owner name or a record.
     for _ in 0..ANSWER_STEPS {
         if left == 0 {
@@ -176,7 +179,8 @@ fn find<V: Veil>(
             message.array::<FIXED>(fixed).ok_or(InvalidMessage::Short)?;
         let length = usize::from(u16::from_be_bytes([high, low]));
         if is_address(kind, class, length)
-            && let Some(record) = list.records.get_mut(count)
+            && count < ANSWER_ADDRESSES
+            && let Some(record) = list.records.get_mut(count & mask)
         {
             *record = fixed as u16;
             count += 1;

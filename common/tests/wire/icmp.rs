@@ -70,8 +70,8 @@ fn errors_are_read_in_ipv6_as_well() {
     let error = packet(&frame(pod, client, protocol::ICMPV6, &body));
     assert_eq!((error.flow_protocol, error.source_port, error.destination_port), (17, 8080, 5000));
     let verdict = |judged| match judged {
-        Leave::Judged(decision) => decision.reason,
-        other @ (Leave::Ended(_) | Leave::Query) => panic!("{other:?}"),
+        Leave::Judged(decision) | Leave::Ended(decision) => decision.reason,
+        Leave::Query => panic!("taken for a query"),
     };
     assert_eq!(verdict(leave(Some(&known), &error, &world)), Reason::NotRegistered);
     assert_eq!(arrive(Some(&known), &packet(&datagram), &world), Arrive::Pass);

@@ -22,7 +22,7 @@ pub(crate) fn rounds(options: &Options) -> Result<()> {
              try: sudo env \"PATH=$PATH\" \"HOME=$HOME\" cargo xtask test rounds"
         );
     }
-    setup::ensure(setup::Scope::Everything)?;
+    setup::ensure(setup::Scope::Tests)?;
     build::compile(&build::Options::default())?;
     run::run(run::cargo().args(["build", "--release", "--package", "exeat-tests", "--bins"]))?;
     let program = run::target("release/exeat-rounds");

@@ -53,7 +53,10 @@ fn an_error_ends_with_the_rule_of_its_flow() {
     world.generation = 2;
     world.rules.clear();
     let answer = frame(SITE, POD, protocol::TCP, &tcp(443, 4000, tcp_flag::ACK));
+    // It is judged, and no reset is made of it: the flow is as it was.
+    let before = world.flows.borrow().clone();
     check(&world, &error(SITE, &answer), Verdict::Deny, Reason::Revoked);
+    assert_eq!(*world.flows.borrow(), before);
 }
 
 #[test]

@@ -1,0 +1,108 @@
+//! One connection of plain HTTP/1: every request is read whole, judged by its own host, and written
+//! anew for the destination. Bytes are never spliced, so no second request hides behind a first.
+
+mod body;
+mod exchange;
+mod headers;
+mod target;
+
+use std::{pin::pin, sync::Arc};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::TcpStream, sync::Mutex};
+
+use super::{
+    listen::{Client, Shared},
+    log::{Outcome, Record},
+    refusal::Cause,
+    traffic::{Counted, Traffic, carry},
+};
+use crate::preseed::desk::Resolve;
+use exchange::Talk;
+
+/// Fields of one request.
+const FIELDS: usize = 128;
+
+/// Serves a client that speaks HTTP.
+pub(super) async fn serve<R: Resolve>(
+    shared: &Arc<Shared<R>>,
+    client: &Client,
+    stream: TcpStream,
+) {
+    let traffic = Traffic::new();
+    let stream = TokioIo::new(Counted::new(stream, Arc::clone(&traffic)));
+    // Held while one request is answered; a client's requests come one after the other.
+    let talk = Arc::new(Mutex::new(Talk::default()));
+    let service = service_fn(|request| {
+        let (shared, client, talk) = (Arc::clone(shared), client.clone(), Arc::clone(&talk));
+        async move { Ok::<_, std::convert::Infallible>(exchange::answer(&shared, &client, &talk, request).await) }
+    });
+    let timeouts = shared.gateway.timeouts;
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(timeouts.handshake)
+        .max_buf_size(shared.gateway.limits.header_bytes)
+        .max_headers(FIELDS)
+        .half_close(true)
+        .preserve_header_case(true)
+        .auto_date_header(false)
+        .serve_connection(stream, service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let mut is_stopping = false;
+    let result = loop {
+        tokio::select! {
+            result = connection.as_mut() => break Some(result),
+            () = shared.stop.cancelled(), if !is_stopping => {
+                is_stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = traffic.stands_still(timeouts.idle) => break None,
+            () = exchange::revoked(shared, &talk) => break None,
+        }
+    };
+    if let Some(Err(error)) = &result {
+        note_broken(shared, client, error);
+    }
+    let tunnel = talk.lock().await.tunnel.take();
+    if let Some(tunnel) = tunnel {
+        through(shared, tunnel, &traffic).await;
+    }
+    shared.meter.moved(traffic.sent(), traffic.received());
+}
+
+/// Carries what follows an upgrade that both sides have agreed on.
+async fn through<R>(shared: &Shared<R>, tunnel: exchange::Tunnel, traffic: &Traffic) {
+    let exchange::Tunnel { client, destination, passage, record } = tunnel;
+    let (Ok(client), Ok(destination)) = tokio::join!(client, destination) else {
+        return shared.note(record.ended(Outcome::Cut(Cause::Broken)), None);
+    };
+    let (mut client, mut destination) = (TokioIo::new(client), TokioIo::new(destination));
+    let outcome = tokio::select! {
+        carried = carry(&mut client, &mut destination) => match carried {
+            Ok(()) => Outcome::Closed,
+            Err(_) => Outcome::Reset,
+        },
+        outcome = shared.cut(&passage, traffic) => outcome,
+    };
+    let mut record = record.ended(outcome);
+    record.sent_bytes = Some(traffic.sent());
+    record.received_bytes = Some(traffic.received());
+    record.stamp(traffic.age());
+    shared.note(record, None);
+}
+
+/// Logs what could not be read as a request. The library has answered it.
+fn note_broken<R>(shared: &Shared<R>, client: &Client, error: &hyper::Error) {
+    let cause = if error.is_timeout() {
+        Cause::Silent
+    } else if error.is_parse() {
+        Cause::Malformed
+    } else {
+        return tracing::debug!(%error, client = %client.ends.client, "HTTP connection");
+    };
+    let mut record = Record::new(client, "http").refused(&cause.into());
+    record.stamp(std::time::Duration::ZERO);
+    shared.note(record, None);
+}

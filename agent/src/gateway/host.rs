@@ -101,8 +101,23 @@ mod tests {
         }
         let long = format!("{}.com", "a".repeat(64));
         for text in [
-            "", ".", "..", "a..b", ".a", "a b", "*.example.com", "127.1", "2130706433", "1.2.3.4.5",
-            "2001:db8::1", "[2001:db8::1", "[fe80::1%eth0]", "a@b.com", "a.com\0", "a.com/", &long,
+            "",
+            ".",
+            "..",
+            "a..b",
+            ".a",
+            "a b",
+            "*.example.com",
+            "127.1",
+            "2130706433",
+            "1.2.3.4.5",
+            "2001:db8::1",
+            "[2001:db8::1",
+            "[fe80::1%eth0]",
+            "a@b.com",
+            "a.com\0",
+            "a.com/",
+            &long,
         ] {
             assert_eq!(Host::parse(text), None, "{text:?}");
         }

@@ -1,9 +1,6 @@
 //! What the gateway counts, by the naming of the agent's metrics.
 
-use std::{
-    sync::atomic::AtomicU64,
-    time::Duration,
-};
+use std::{sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -108,7 +105,12 @@ impl Meter {
     /// # Errors
     ///
     /// None that can be caused: writing to a `String` does not fail.
-    pub fn render(&self, open: usize, source: &Snapshot, now: Instant) -> Result<String, std::fmt::Error> {
+    pub fn render(
+        &self,
+        open: usize,
+        source: &Snapshot,
+        now: Instant,
+    ) -> Result<String, std::fmt::Error> {
         let mut all = Registry::with_prefix("exeat");
         let gateway = all.sub_registry_with_prefix("gateway");
         gateway.register("connections", "Connections accepted", self.connections.clone());
@@ -159,4 +161,3 @@ impl Meter {
         Ok(text)
     }
 }
-

@@ -5,20 +5,20 @@
 //! resolvers, and carries bytes. It terminates no TLS and begins none. It does not need the kernel
 //! side, and does not know of it: whoever wants nothing to go round the gateway runs the agent too.
 
-mod connect;
-mod host;
+pub mod connect;
+pub mod host;
 mod http;
-mod limits;
-mod listen;
-mod log;
-mod meter;
-mod pages;
+pub mod limits;
+pub mod listen;
+pub mod log;
+pub mod meter;
+pub mod pages;
 pub mod policy;
-mod refusal;
-mod route;
-mod sniff;
+pub mod refusal;
+pub mod route;
+pub mod sniff;
 mod tls;
-mod traffic;
+pub mod traffic;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -34,12 +34,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    limits::Admission,
-    listen::Shared,
-    log::AccessLog,
-    meter::Meter,
-    pages::Pages,
-    policy::Policy,
+    limits::Admission, listen::Shared, log::AccessLog, meter::Meter, pages::Pages, policy::Policy,
     route::Router,
 };
 use crate::{
@@ -109,7 +104,8 @@ pub async fn run(ground: Ground) -> anyhow::Result<()> {
         });
     }
     drop(shared);
-    tasks.spawn(async move { ("admin pages", pages::serve(http, pages).await.map_err(Into::into)) });
+    tasks
+        .spawn(async move { ("admin pages", pages::serve(http, pages).await.map_err(Into::into)) });
     let token = stop.clone();
     let compiling = Compiling { config: config.clone(), gateway: gateway.clone(), policies };
     tasks.spawn(async move {

@@ -2,7 +2,10 @@
 
 use exeat_common::reason::Reason;
 
-use crate::{policy::directory::Nearest, registry::report::{Code, ObjectRef}};
+use crate::{
+    policy::directory::Nearest,
+    registry::report::{Code, ObjectRef},
+};
 
 /// The cause.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -53,7 +56,9 @@ impl Cause {
             Self::Malformed => "the message could not be read",
             Self::Silent => "the client did not say in time where to",
             Self::Gone => "the client closed the connection before it said where to",
-            Self::NotOffered => "this gateway forwards requests; it offers no tunnels and begins no TLS",
+            Self::NotOffered => {
+                "this gateway forwards requests; it offers no tunnels and begins no TLS"
+            }
             Self::Unresolved => "the trusted resolvers know no address of the name",
             Self::Unreachable => "no address of the destination took the connection",
             Self::Itself => "the name leads back to this gateway",

@@ -10,7 +10,6 @@ use tokio::{
 
 use super::{
     connect::connect,
-    host::Host,
     listen::{Client, Shared},
     log::{Outcome, Record},
     refusal::{Cause, Refusal},
@@ -118,10 +117,4 @@ fn alert_of(cause: Cause) -> Vec<u8> {
     };
     // A record of type alert, the version that every client takes (RFC 8446 §5.1), two bytes: fatal.
     vec![21, 3, 3, 0, 2, 2, description]
-}
-
-/// The host of a listener's client, for tests of other files.
-#[cfg(test)]
-pub(super) fn host(text: &str) -> Host {
-    Host::parse(text).expect("a host")
 }

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU16, path::PathBuf
 
 use serde::Deserialize;
 
-use super::{ListenerProtocol, ProxyProtocol, super::raw::{Label, Name, Span}};
+use super::{
+    super::raw::{Label, Name, Span},
+    ListenerProtocol, ProxyProtocol,
+};
 use crate::registry::host::HostPattern;
 
 #[derive(Debug, Deserialize)]

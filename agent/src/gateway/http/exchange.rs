@@ -34,6 +34,8 @@ use crate::{
 pub(super) struct Talk {
     destination: Option<Destination>,
     pub(super) tunnel: Option<Tunnel>,
+    /// A request was answered.
+    pub(super) is_used: bool,
 }
 
 /// A connection to a destination, kept for the next request that is for it.
@@ -42,7 +44,7 @@ struct Destination {
     passage: Passage,
     sender: SendRequest<Incoming>,
     /// Moves its bytes; ends with it.
-    _driver: JoinSet<()>,
+    driver: JoinSet<()>,
 }
 
 /// Two connections that speak something else from here on.
@@ -52,7 +54,7 @@ pub(super) struct Tunnel {
     pub(super) passage: Passage,
     pub(super) record: Record,
     /// Moves the bytes of the destination until it has switched.
-    pub(super) _driver: JoinSet<()>,
+    pub(super) driver: JoinSet<()>,
 }
 
 /// Answers one request.
@@ -66,6 +68,7 @@ pub(super) async fn answer<R: Resolve>(
     let mut record = Record::new(client, "http");
     record.method = Some(request.method().to_string());
     let mut talk = talk.lock().await;
+    talk.is_used = true;
     let answered = forward(shared, client, &mut talk, request, &mut record).await;
     let note = {
         let shared = Arc::clone(shared);
@@ -144,13 +147,13 @@ async fn forward<R: Resolve>(
         let Some(upgrade) = upgrade else {
             return Err(Cause::Broken.into());
         };
-        let Destination { passage, _driver, .. } = destination;
+        let Destination { passage, driver, .. } = destination;
         talk.tunnel = Some(Tunnel {
             client: upgrade,
             destination: on(&mut response),
             passage,
             record: record.clone(),
-            _driver,
+            driver,
         });
     } else {
         talk.destination = Some(destination);
@@ -189,7 +192,7 @@ async fn dial<R: Resolve>(
             tracing::debug!(%error, "connection to a destination");
         }
     });
-    Ok(Destination { route, passage, sender, _driver: driver })
+    Ok(Destination { route, passage, sender, driver })
 }
 
 /// Waits until the registry does not permit any more what the connection is busy with.

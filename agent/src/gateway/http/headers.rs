@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn of_upgrades_only_a_websocket_goes_on() {
-        for (upgrade, expected) in [("websocket", true), ("h2c", false), ("h2c, websocket", false)] {
+        for (upgrade, expected) in [("websocket", true), ("h2c", false), ("h2c, websocket", false)]
+        {
             let mut headers = map(&[("connection", "Upgrade"), ("upgrade", upgrade)]);
             assert_eq!(of_request(&mut headers), expected, "{upgrade}");
             assert_eq!(headers.contains_key("upgrade"), expected, "{upgrade}");

@@ -25,18 +25,18 @@ use exchange::Talk;
 const FIELDS: usize = 128;
 
 /// Serves a client that speaks HTTP.
-pub(super) async fn serve<R: Resolve>(
-    shared: &Arc<Shared<R>>,
-    client: &Client,
-    stream: TcpStream,
-) {
+pub(super) async fn serve<R: Resolve>(shared: &Arc<Shared<R>>, client: &Client, stream: TcpStream) {
     let traffic = Traffic::new();
     let stream = TokioIo::new(Counted::new(stream, Arc::clone(&traffic)));
     // Held while one request is answered; a client's requests come one after the other.
     let talk = Arc::new(Mutex::new(Talk::default()));
     let service = service_fn(|request| {
         let (shared, client, talk) = (Arc::clone(shared), client.clone(), Arc::clone(&talk));
-        async move { Ok::<_, std::convert::Infallible>(exchange::answer(&shared, &client, &talk, request).await) }
+        async move {
+            Ok::<_, std::convert::Infallible>(
+                exchange::answer(&shared, &client, &talk, request).await,
+            )
+        }
     });
     let timeouts = shared.gateway.timeouts;
     let connection = http1::Builder::new()
@@ -62,10 +62,12 @@ pub(super) async fn serve<R: Resolve>(
             () = exchange::revoked(shared, &talk) => break None,
         }
     };
+    let mut talk = talk.lock().await;
     if let Some(Err(error)) = &result {
-        note_broken(shared, client, error);
+        note_broken(shared, client, talk.is_used, error);
     }
-    let tunnel = talk.lock().await.tunnel.take();
+    let tunnel = talk.tunnel.take();
+    drop(talk);
     if let Some(tunnel) = tunnel {
         through(shared, tunnel, &traffic).await;
     }
@@ -74,10 +76,11 @@ pub(super) async fn serve<R: Resolve>(
 
 /// Carries what follows an upgrade that both sides have agreed on.
 async fn through<R>(shared: &Shared<R>, tunnel: exchange::Tunnel, traffic: &Traffic) {
-    let exchange::Tunnel { client, destination, passage, record } = tunnel;
+    let exchange::Tunnel { client, destination, passage, record, driver } = tunnel;
     let (Ok(client), Ok(destination)) = tokio::join!(client, destination) else {
         return shared.note(record.ended(Outcome::Cut(Cause::Broken)), None);
     };
+    drop(driver);
     let (mut client, mut destination) = (TokioIo::new(client), TokioIo::new(destination));
     let outcome = tokio::select! {
         carried = carry(&mut client, &mut destination) => match carried {
@@ -93,9 +96,10 @@ async fn through<R>(shared: &Shared<R>, tunnel: exchange::Tunnel, traffic: &Traf
     shared.note(record, None);
 }
 
-/// Logs what could not be read as a request. The library has answered it.
-fn note_broken<R>(shared: &Shared<R>, client: &Client, error: &hyper::Error) {
-    let cause = if error.is_timeout() {
+/// Logs what could not be read as a request. The library has answered it. A connection that was used
+/// and is not any more ends in the same way as one that says nothing.
+fn note_broken<R>(shared: &Shared<R>, client: &Client, is_used: bool, error: &hyper::Error) {
+    let cause = if error.is_timeout() && !is_used {
         Cause::Silent
     } else if error.is_parse() {
         Cause::Malformed

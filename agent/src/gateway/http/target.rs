@@ -110,14 +110,24 @@ mod tests {
     #[test]
     fn every_form_of_a_target() {
         for (method, uri, hosts, expected) in [
-            ("GET", "/a?b=c", &["www.example.com"][..], "www.example.com 80 www.example.com /a?b=c"),
+            (
+                "GET",
+                "/a?b=c",
+                &["www.example.com"][..],
+                "www.example.com 80 www.example.com /a?b=c",
+            ),
             ("GET", "/", &["WWW.example.com:8080"], "www.example.com 8080 WWW.example.com:8080 /"),
             ("GET", "/", &["www.example.com:"], "www.example.com 80 www.example.com: /"),
             ("GET", "/", &["[2001:db8::1]:81"], "[2001:db8::1] 81 [2001:db8::1]:81 /"),
             ("GET", "/", &["192.0.2.1"], "192.0.2.1 80 192.0.2.1 /"),
             ("OPTIONS", "*", &["a.example.com"], "a.example.com 80 a.example.com *"),
             // The target counts, whatever the header says.
-            ("GET", "http://b.example.com/x", &["a.example.com"], "b.example.com 80 b.example.com /x"),
+            (
+                "GET",
+                "http://b.example.com/x",
+                &["a.example.com"],
+                "b.example.com 80 b.example.com /x",
+            ),
             ("GET", "http://b.example.com:81", &[], "b.example.com 81 b.example.com:81 /"),
         ] {
             assert_eq!(read(method, uri, hosts).as_deref(), Ok(expected), "{uri} {hosts:?}");

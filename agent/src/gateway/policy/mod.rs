@@ -32,7 +32,10 @@ use crate::{
         image_tables::{Facts, ImageTables},
         target::Target,
     },
-    registry::{Registry, report::{Code, ObjectRef, Report}},
+    registry::{
+        Registry,
+        report::{Code, ObjectRef, Report},
+    },
     workloads::{PlacedWorkload, Workload},
 };
 
@@ -157,7 +160,10 @@ impl Policy {
             return Err(Reason::AddressGuarded.into());
         }
         let (decision, is_internal) = self.decide(standing, address, port);
-        let refused = |reason: Reason| Refusal { cause: Cause::Rule(reason), ..self.refusal(&decision, port) };
+        let refused = |reason: Reason| Refusal {
+            cause: Cause::Rule(reason),
+            ..self.refusal(&decision, port)
+        };
         match (decision.verdict, decision.reason) {
             (Verdict::Allow, Reason::Registered) => {
                 let way = Way { dialled: Some(address), to: SocketAddr::new(address, port) };
@@ -200,12 +206,8 @@ impl Policy {
             let key = FactKey { workload: workload.id, address: destination };
             facts.insert(key, FactValue { slots });
         }
-        let flow = Flow {
-            workload: self.workload.as_ref(),
-            destination,
-            port,
-            protocol: protocol::TCP,
-        };
+        let flow =
+            Flow { workload: self.workload.as_ref(), destination, port, protocol: protocol::TCP };
         (self.tables(&facts, |tables| decide(&flow, tables)), is_internal)
     }
 
@@ -231,11 +233,7 @@ impl Policy {
     }
 
     /// The entry behind a decision, and the code with which it denies.
-    fn grant(
-        &self,
-        decision: &Decision,
-        port: u16,
-    ) -> Option<(ObjectRef, Option<Code>)> {
+    fn grant(&self, decision: &Decision, port: u16) -> Option<(ObjectRef, Option<Code>)> {
         let policy = self.workload?.policy;
         let grant = self.directory.grant(policy, decision.subject, port, protocol::TCP);
         if let Some(grant) = grant {
@@ -282,7 +280,10 @@ fn ways(target: &Target, dialled: Option<IpAddr>) -> Option<Vec<Way>> {
             let dialled = if address.is_some() { None } else { dialled };
             // Weights are shares of the flows: the router begins at a place of its own choice.
             let way = Way { dialled, to: SocketAddr::new(to, backend.port) };
-            ways.extend(std::iter::repeat_n(way, usize::try_from(backend.weight.min(100)).unwrap_or(1)));
+            ways.extend(std::iter::repeat_n(
+                way,
+                usize::try_from(backend.weight.min(100)).unwrap_or(1),
+            ));
         }
     }
     Some(ways)
@@ -309,4 +310,4 @@ fn place(gateway: &Gateway) -> PlacedWorkload {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

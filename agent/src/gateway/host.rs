@@ -62,7 +62,8 @@ impl HostName {
     pub fn wire(&self) -> WireName {
         let mut wire = Vec::with_capacity(self.0.len() + 2);
         for label in self.0.split('.') {
-            wire.push(u8::try_from(label.len()).expect("invariant: a label has 63 bytes at most"));
+            // A label has 63 bytes at most.
+            wire.push(u8::try_from(label.len()).unwrap_or(u8::MAX));
             wire.extend_from_slice(label.as_bytes());
         }
         wire.push(0);

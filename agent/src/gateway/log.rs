@@ -16,7 +16,7 @@ use super::{
     refusal::{Cause, Refusal},
     route::{Passage, Route, Wanted},
 };
-use crate::config::gateway;
+use crate::{config::gateway, registry::report::Code};
 
 /// Lines that wait to be written. What does not fit is counted and lost: nobody waits for a log.
 const QUEUE: usize = 4_096;
@@ -131,7 +131,7 @@ impl Record {
     pub(super) fn refused(mut self, refusal: &Refusal) -> Self {
         self.verdict = if refusal.cause.is_failure() { "error" } else { "deny" };
         self.reason = refusal.cause.as_str();
-        self.code = refusal.code.map(|code| code.as_str());
+        self.code = refusal.code.map(Code::as_str);
         self.entry = refusal.entry.as_ref().map(ToString::to_string);
         self.nearest = refusal.nearest.as_ref().map(ToString::to_string);
         self

@@ -5,6 +5,7 @@ mod dns;
 mod echo;
 mod http;
 mod line;
+mod raw;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ pub use dns::{DnsServer, Unknown};
 pub use echo::EchoServer;
 pub use http::{HttpServer, PAGE};
 pub use line::LineServer;
+pub use raw::{FAREWELL, RawServer};
 
 use crate::netns::NetNs;
 

@@ -95,6 +95,7 @@ mod tests {
     use crate::gateway::refusal::Cause;
 
     /// `host port uri` of a request, or why there is none.
+    #[expect(clippy::unwrap_in_result, reason = "a test stops at what it did not expect")]
     fn read(method: &str, uri: &str, hosts: &[&str]) -> Result<String, Cause> {
         let mut request = Request::builder().method(method).uri(uri);
         for host in hosts {

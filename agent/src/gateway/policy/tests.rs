@@ -11,7 +11,7 @@ use crate::{
         host::HostName,
         refusal::{Cause, Refusal},
     },
-    registry::load::load,
+    registry::{load::load, report::Code},
 };
 
 const CONFIG: &str = "\
@@ -178,7 +178,7 @@ fn tls_that_would_have_to_begin_here_is_refused_and_not_sent_in_clear() {
     assert_eq!(goes(&bound, name, "203.0.113.9", 80), denied(Reason::Unsupported));
     let standing = standing(&bound, "a.wild.example.com").expect("declared");
     let refusal = bound.address(Some(standing), ip("203.0.113.9"), 80).expect_err("denied");
-    assert_eq!(refusal.code.map(|it| it.as_str()), Some("U-TLS-ORIGINATION"));
+    assert_eq!(refusal.code.map(Code::as_str), Some("U-TLS-ORIGINATION"));
 }
 
 #[test]

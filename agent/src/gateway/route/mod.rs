@@ -124,7 +124,7 @@ impl<R: Resolve> Router<R> {
         let is_by_weight = through.is_none() && ways.iter().all(|way| way.dialled.is_none());
         let turn = if is_by_weight { self.turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
         let wanted = wanted.clone();
-        Route { wanted, ways: distinct(ways, turn), entry, reason: reason.as_str(), through }
+        Route { wanted, ways: distinct(&ways, turn), entry, reason: reason.as_str(), through }
     }
 }
 
@@ -167,7 +167,7 @@ impl Passage {
 }
 
 /// Each way once, beginning at the `turn`-th.
-fn distinct(ways: Vec<Way>, turn: usize) -> Vec<Way> {
+fn distinct(ways: &[Way], turn: usize) -> Vec<Way> {
     let start = turn.checked_rem(ways.len()).unwrap_or(0);
     let mut order: Vec<Way> = Vec::new();
     for way in ways.iter().cycle().skip(start).take(ways.len()) {

@@ -53,8 +53,9 @@ pub async fn hello<S: AsyncRead + Unpin>(stream: &mut S, limit: usize) -> Result
         }
         let new = bytes.get(known..).unwrap_or_default();
         match listening.hear(new)? {
-            Some(name) => return Ok(Hello { name: name.map_or(Err(Cause::NoName), Ok)?, bytes }),
-            None => {}
+            Heard::Part => {}
+            Heard::Name(name) => return Ok(Hello { name: Host::Name(name), bytes }),
+            Heard::NoName => return Err(Cause::NoName.into()),
         }
     }
 }
@@ -65,9 +66,16 @@ struct Listening {
     acceptor: Acceptor,
 }
 
+/// What a `ClientHello` has said so far.
+enum Heard {
+    Part,
+    Name(HostName),
+    NoName,
+}
+
 impl Listening {
-    /// The server name, if there is one, once the message is whole.
-    fn hear(&mut self, mut bytes: &[u8]) -> Result<Option<Option<Host>>, NoHello> {
+    /// What is known after these bytes, which follow those before.
+    fn hear(&mut self, mut bytes: &[u8]) -> Result<Heard, NoHello> {
         while !bytes.is_empty() {
             // It takes as much as it has room for, and fails when it has none.
             match self.acceptor.read_tls(&mut bytes) {
@@ -78,7 +86,7 @@ impl Listening {
                 Ok(None) => {}
                 Ok(Some(accepted)) => {
                     let name = accepted.client_hello().server_name().and_then(HostName::parse);
-                    return Ok(Some(name.map(Host::Name)));
+                    return Ok(name.map_or(Heard::NoName, Heard::Name));
                 }
                 Err((error, mut alert)) => {
                     tracing::debug!(%error, "ClientHello");
@@ -89,7 +97,7 @@ impl Listening {
                 }
             }
         }
-        Ok(None)
+        Ok(Heard::Part)
     }
 }
 

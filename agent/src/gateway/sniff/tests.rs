@@ -52,6 +52,7 @@ fn name(text: &str) -> Host {
 }
 
 /// Hears pieces, each of which is one read, and the end after them.
+#[expect(clippy::unwrap_in_result, reason = "a test stops at what it did not expect")]
 fn hear(pieces: &[&[u8]], limit: usize) -> Result<Hello, NoHello> {
     let mut stream = tokio_test_stream(pieces);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

@@ -247,3 +247,43 @@ impl LogWriter {
 fn append(path: &PathBuf) -> io::Result<File> {
     File::options().create(true).append(true).open(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{Order, open};
+    use crate::config::gateway::AccessLog;
+
+    #[test]
+    fn a_log_that_was_moved_away_is_begun_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("access.log");
+        fs::write(&path, "before\n").expect("written");
+        let (log, writer) = open(&AccessLog::File(path.clone())).expect("opened");
+        let line = |text: &str| {
+            let sender = log.0.as_ref().expect("there is a log");
+            sender.try_send(Order::Line(text.to_owned())).expect("room");
+        };
+        let thread = std::thread::spawn(move || writer.expect("a writer").run());
+        line("one");
+        let moved = folder.path().join("access.log.1");
+        while fs::read_to_string(&path).expect("readable") != "before\none\n" {
+            std::thread::yield_now();
+        }
+        fs::rename(&path, &moved).expect("moved");
+        assert!(log.reopen());
+        line("two");
+        drop(log);
+        thread.join().expect("no panic");
+        assert_eq!(fs::read_to_string(moved).expect("readable"), "before\none\n");
+        assert_eq!(fs::read_to_string(path).expect("readable"), "two\n");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_opened_is_told_of_at_the_start() {
+        assert!(open(&AccessLog::File("/nowhere/access.log".into())).is_err());
+        let (log, writer) = open(&AccessLog::Off).expect("nothing to open");
+        assert!(log.reopen() && writer.is_none());
+    }
+}

@@ -107,11 +107,9 @@ pub async fn run(ground: Ground) -> anyhow::Result<()> {
     tasks
         .spawn(async move { ("admin pages", pages::serve(http, pages).await.map_err(Into::into)) });
     let token = stop.clone();
-    let compiling = Compiling { config: config.clone(), gateway: gateway.clone(), policies };
-    tasks.spawn(async move {
-        compiling.run(registry, token).await;
-        ("compiler", Ok(()))
-    });
+    let of = Arc::new((config.clone(), gateway.clone()));
+    let compiling = Compiling { of, policies };
+    tasks.spawn(async move { ("compiler", compiling.run(registry, token).await) });
     spawn_registry(&mut tasks, &config.registry, publish, hangups, access_log, stop.clone());
     if let Some(writer) = writer {
         tasks.spawn_blocking(move || {
@@ -149,20 +147,29 @@ async fn supervise(tasks: &mut Tasks, stop: &CancellationToken) -> anyhow::Resul
 
 /// The task that compiles every registry that is published.
 struct Compiling {
-    config: Config,
-    gateway: Gateway,
+    of: Arc<(Config, Gateway)>,
     policies: watch::Sender<Arc<Policy>>,
 }
 
 impl Compiling {
-    async fn run(self, mut registry: watch::Receiver<Arc<Snapshot>>, stop: CancellationToken) {
+    async fn run(
+        self,
+        mut registry: watch::Receiver<Arc<Snapshot>>,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 changed = registry.changed() => if changed.is_err() { break },
             }
             let loaded = Arc::clone(&registry.borrow_and_update().loaded);
-            let policy = Policy::new(&loaded.registry, &self.config, &self.gateway);
+            let of = Arc::clone(&self.of);
+            // A large registry takes longer than other tasks of this thread should wait.
+            let compiled = tokio::task::spawn_blocking(move || {
+                let (config, gateway) = &*of;
+                Policy::new(&loaded.registry, config, gateway)
+            });
+            let policy = compiled.await.context("compile the registry")?;
             let before = Arc::clone(&self.policies.borrow());
             let is_new = |report: &&_| !before.reports().contains(report);
             tell_reports(policy.reports().iter().filter(is_new));
@@ -171,6 +178,7 @@ impl Compiling {
         // Connections that are open at the end are not judged again, and not cut off either.
         stop.cancelled().await;
         self.policies.closed().await;
+        Ok(())
     }
 }
 

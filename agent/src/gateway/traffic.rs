@@ -189,6 +189,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_slows_the_other_down() {
+        const PIPE: usize = 64;
+        let (client, mut near) = duplex(PIPE);
+        let (mut far, mut server) = duplex(PIPE);
+        let mut taken = 0;
+        let pour = async {
+            loop {
+                taken += server.write(&[0; PIPE]).await.expect("open");
+            }
+        };
+        // With the clock at rest, the time passes only when nothing can move any more.
+        let all = async { tokio::join!(carry(&mut near, &mut far), pour) };
+        let stuck = tokio::time::timeout(Duration::from_secs(1), all).await;
+        assert!(stuck.is_err(), "neither side has ended");
+        assert!(taken <= super::BUFFER_BYTES + 3 * PIPE, "{taken} bytes were taken in");
+        assert!(taken > super::BUFFER_BYTES / 2, "{taken} bytes were taken in");
+        drop(client);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_moves_does_not_stand_still() {
         let limit = Duration::from_secs(10);
         let traffic = Traffic::new();

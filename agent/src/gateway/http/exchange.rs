@@ -29,6 +29,9 @@ use crate::{
     preseed::desk::Resolve,
 };
 
+/// Longest head of a response.
+const HEAD_BYTES: usize = 65_536;
+
 /// What one client's connection has open.
 #[derive(Default)]
 pub(super) struct Talk {
@@ -183,6 +186,7 @@ async fn dial<R: Resolve>(
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(true)
         .max_headers(super::FIELDS)
+        .max_buf_size(HEAD_BYTES)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(broken)?;

@@ -121,18 +121,31 @@ struct Network {
 #[inline(always)]
 pub fn parse(bytes: &HeaderBytes<'_>, frame_length: usize) -> Result<Frame, InvalidFrame> {
     let network = match bytes.u16(12).ok_or(InvalidFrame::Malformed)? {
-        ethertype::IPV4 => parse_v4(bytes, frame_length)?,
-        ethertype::IPV6 => parse_v6(bytes, frame_length)?,
+        ethertype::IPV4 => parse_v4::<ETHERNET_BYTES>(bytes, frame_length)?,
+        ethertype::IPV6 => parse_v6::<ETHERNET_BYTES>(bytes, frame_length)?,
         ethertype::ARP => return Ok(Frame::Arp),
         _ => return Err(InvalidFrame::NotIp),
     };
     parse_transport(bytes, &network).map(Frame::Ip)
 }
 
-/// RFC 791 §3.1.
+/// The same for a packet without a link header: offsets then count from the IP header.
 #[inline(always)]
-fn parse_v4(bytes: &HeaderBytes<'_>, frame_length: usize) -> Result<Network, InvalidFrame> {
-    const AT: usize = ETHERNET_BYTES;
+pub fn parse_ip(bytes: &HeaderBytes<'_>, packet_length: usize) -> Result<Packet, InvalidFrame> {
+    let network = match bytes.u8(0).ok_or(InvalidFrame::Malformed)? >> 4 {
+        4 => parse_v4::<0>(bytes, packet_length)?,
+        6 => parse_v6::<0>(bytes, packet_length)?,
+        _ => return Err(InvalidFrame::NotIp),
+    };
+    parse_transport(bytes, &network)
+}
+
+/// RFC 791 §3.1. The header begins at offset `AT`; likewise below.
+#[inline(always)]
+fn parse_v4<const AT: usize>(
+    bytes: &HeaderBytes<'_>,
+    frame_length: usize,
+) -> Result<Network, InvalidFrame> {
     let first = bytes.u8(AT).ok_or(InvalidFrame::Malformed)?;
     let header = usize::from(first & 0x0f) * 4;
     let total = usize::from(bytes.u16(AT + 2).ok_or(InvalidFrame::Malformed)?);
@@ -157,8 +170,10 @@ fn parse_v4(bytes: &HeaderBytes<'_>, frame_length: usize) -> Result<Network, Inv
 
 /// RFC 8200 §3 and §4. Routing headers are refused: the real destination would be elsewhere.
 #[inline(always)]
-fn parse_v6(bytes: &HeaderBytes<'_>, frame_length: usize) -> Result<Network, InvalidFrame> {
-    const AT: usize = ETHERNET_BYTES;
+fn parse_v6<const AT: usize>(
+    bytes: &HeaderBytes<'_>,
+    frame_length: usize,
+) -> Result<Network, InvalidFrame> {
     const FIXED: usize = 40;
     let first = bytes.u8(AT).ok_or(InvalidFrame::Malformed)?;
     let payload = usize::from(bytes.u16(AT + 4).ok_or(InvalidFrame::Malformed)?);

@@ -195,8 +195,9 @@ fn is_neighbour_traffic(packet: &Packet) -> bool {
         && (packet.destination.is_v6_link_local() || packet.destination.is_v6_link_multicast())
 }
 
+/// Whether the source is one of the workload's own, as far as those are known.
 #[inline(always)]
-fn is_own_source(workload: &Workload, packet: &Packet) -> bool {
+pub(crate) fn is_own_source(workload: &Workload, packet: &Packet) -> bool {
     if workload.address_count == 0 {
         return true;
     }

@@ -4,6 +4,7 @@ use aya_ebpf::programs::TcContext;
 use exeat_common::{
     abi::Workload,
     bytes::Bytes,
+    cgroup::is_past_wire,
     flow::Flow,
     id::WorkloadId,
     packet::{Frame, parse},
@@ -55,6 +56,10 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
     let Some(workload) = workload_by_ifindex(facts.ifindex) else {
         return Fate::Go;
     };
+    if is_past_wire(workload) {
+        // Not all of it comes by here, so its sockets are where it is looked at.
+        return Fate::Go;
+    }
     let Some(scratch) = load::scratch() else {
         return Fate::Go;
     };

@@ -34,7 +34,10 @@ use crate::{
         file::Snapshot,
         load::{Loaded, load},
     },
-    workloads::place::{Cgroup, Node, Unplaced},
+    workloads::{
+        Workload,
+        place::{Cgroup, Node, Unplaced},
+    },
 };
 
 /// Cgroups and interfaces by name; shared, so that a test can change them.
@@ -64,6 +67,10 @@ impl Node for FakeNode {
 
     fn interface(&self, name: &str) -> Result<u32, Unplaced> {
         self.find(name).ok_or_else(|| Unplaced::NoInterface { name: name.to_owned() })
+    }
+
+    fn netns(&self, _: &Workload) -> Result<u64, Unplaced> {
+        Ok(1)
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct World {
     pub(crate) notes: RefCell<Vec<Reason>>,
     /// Added to [`NOW`].
     pub(crate) later: u32,
+    /// In the place of [`RESOLVER`], if it is not empty.
+    pub(crate) resolver: &'static str,
 }
 
 pub(crate) fn address(text: &str) -> Address {
@@ -58,6 +60,7 @@ pub(crate) fn workload() -> Workload {
         reserved: 0,
         default_target: 0,
         sidecar_cgroup: 0,
+        netns_cookie: 0,
         addresses,
     }
 }
@@ -128,7 +131,8 @@ impl Tables for World {
     }
 
     fn is_resolver(&self, to: Address, port: u16) -> bool {
-        to == address(RESOLVER) && port == 53
+        let resolver = if self.resolver.is_empty() { RESOLVER } else { self.resolver };
+        to == address(resolver) && port == 53
     }
 
     fn name(&self, key: &NameKeyLong, length: usize) -> Option<NameValue> {

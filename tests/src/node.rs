@@ -31,6 +31,10 @@ pub const STRANGER_RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 53)
 const INTERNET: [&str; 5] =
     ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15", "2001:db8::/32"];
 
+/// The node's own addresses.
+const UPLINK_V4: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
+const UPLINK_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x64, 0, 0, 0, 0, 0, 1);
+
 /// Everything is removed when this is dropped.
 #[derive(Debug)]
 pub struct Node {
@@ -49,8 +53,10 @@ pub struct Pod {
     pub netns: NetNs,
     /// The pod's cgroup. Its processes are in the group `app` below it.
     pub cgroup: PathBuf,
-    /// The host side of the veth pair, in the node's namespace.
-    pub interface: String,
+    /// The host side of the veth pair, in the node's namespace, if the agent is told of one.
+    pub interface: Option<String>,
+    /// What the agent is told of its network namespace: nothing, where that is the node's.
+    pub own_netns: Option<PathBuf>,
     pub v4: Ipv4Addr,
     pub v6: Ipv6Addr,
     resolv_conf: PathBuf,
@@ -116,15 +122,46 @@ impl Node {
              route add default via 169.254.1.1 dev eth0 onlink\n\
              route add default via fe80::1 dev eth0 onlink\n"
         ))?;
+        let (cgroup, resolv_conf) = self.place(name)?;
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        let (interface, own_netns) = (Some(interface), None);
+        let pod = Pod { namespace, name, netns, cgroup, interface, own_netns, v4, v6, resolv_conf };
+        self.pods.push(pod.clone());
+        Ok(pod)
+    }
+
+    /// Adds a pod whose veth the agent is not told of: as with macvlan, ipvlan or SR-IOV, there
+    /// is no place on the host that its packets pass.
+    pub fn pod_without_interface(&mut self, namespace: &str, name: &str) -> Result<Pod> {
+        let mut pod = self.pod(namespace, name)?;
+        pod.interface = None;
+        pod.own_netns = Some(Path::new("/run/netns").join(pod.netns.name()));
+        if let Some(last) = self.pods.last_mut() {
+            *last = pod.clone();
+        }
+        Ok(pod)
+    }
+
+    /// Adds a workload on the node's own network: a cgroup and no more.
+    pub fn host_workload(&mut self, namespace: &str, name: &str) -> Result<Pod> {
+        let (v4, v6) = (UPLINK_V4, UPLINK_V6);
+        let netns = self.netns.clone();
+        let (cgroup, resolv_conf) = self.place(name)?;
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        let (interface, own_netns) = (None, None);
+        let pod = Pod { namespace, name, netns, cgroup, interface, own_netns, v4, v6, resolv_conf };
+        self.pods.push(pod.clone());
+        Ok(pod)
+    }
+
+    /// Makes the cgroup of a workload and its `resolv.conf`.
+    fn place(&self, name: &str) -> Result<(PathBuf, PathBuf)> {
         let cgroup = self.cgroup_root().join(name);
         let app = cgroup.join("app");
         fs::create_dir_all(&app).with_context(|| format!("make {}", app.display()))?;
         let resolv_conf = self.run.dir().join(format!("resolv.conf-{name}"));
         fs::write(&resolv_conf, format!("nameserver {RESOLVER_V4}\n"))?;
-        let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        let pod = Pod { namespace, name, netns, cgroup, interface, v4, v6, resolv_conf };
-        self.pods.push(pod.clone());
-        Ok(pod)
+        Ok((cgroup, resolv_conf))
     }
 
     /// The namespace in which the agent runs.

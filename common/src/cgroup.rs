@@ -6,6 +6,7 @@
 
 use crate::{
     abi::{Workload, workload_flag},
+    address::Address,
     decide::{Decision, Tables},
     flow::protocol,
     memory::Memory,
@@ -127,6 +128,14 @@ pub fn arrive<M: Memory>(
         }
     }
     wire::arrive(Some(workload), packet, memory)
+}
+
+/// Under which address of the resolver a query is remembered. At the sockets that is none: a query
+/// is seen after the host has translated its destination, and the answer after it was translated
+/// back. Both are addresses of trusted resolvers, and the rest of the key is as elsewhere.
+#[inline(always)]
+pub const fn asked_at(workload: &Workload, resolver: Address) -> Address {
+    resolver.times(((workload.flags / workload_flag::ON_WIRE) & 1) as u32)
 }
 
 /// Whether the packet would pass for the answer of a trusted resolver: a workload that could send

@@ -25,7 +25,7 @@ const SYN: u8 = 0x02;
 
 /// On the network of the host: nothing is said of its addresses.
 fn daemon() -> Workload {
-    Workload { address_count: 0, netns_cookie: 1, ..workload() }
+    Workload { address_count: 0, flags: 0, netns_cookie: 1, ..workload() }
 }
 
 fn udp(from: (&str, u16), to: (&str, u16)) -> Packet {

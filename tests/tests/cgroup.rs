@@ -347,6 +347,35 @@ attempt(lambda: answers.sendto(answer, ('127.0.0.1', 5555)))
     scene.assert_reaches(web, ip("203.0.113.99"), 80);
 }
 
+/// A question is seen after the host has translated it, and its answer after it was translated back.
+#[test]
+fn a_resolver_behind_a_service_address_teaches() {
+    const SERVICE: &str = "10.96.0.10";
+    let mut scene = prepare("cg-service");
+    let node = &scene.world.node;
+    let rules = format!(
+        "table ip exeat {{\nchain out {{\ntype nat hook output priority -100\n\
+         ip daddr {SERVICE} meta l4proto {{ tcp, udp }} th dport 53 dnat to {}\n}}\n}}",
+        Kind::A.resolver().ip()
+    );
+    let output = node.command("nft".as_ref()).unwrap().arg(rules).output().unwrap();
+    assert!(output.status.success(), "nft (Debian package nftables): {output:?}");
+    let resolvers = format!("resolvers: [{SERVICE}, ");
+    let config = scene.files.config_for(node).replace("resolvers: [", &resolvers);
+    scene.files.write_config(&config).unwrap();
+    scene.start_agent().unwrap();
+    let web = &scene.world.web;
+    let service = SocketAddr::new(ip(SERVICE), 53);
+    for (name, options) in [("n7.many.example.com", &[][..]), ("n8.many.example.com", &["--tcp"])] {
+        let resolved = web.resolve_at(service, name, Kind::A, options).unwrap();
+        let address = *resolved.addresses.first().unwrap_or_else(|| panic!("{resolved:?}"));
+        scene.assert_reaches(web, address, 80);
+    }
+    let refused = web.resolve_at(service, "www.example.org", Kind::A, &[]).unwrap();
+    assert_eq!(refused.rcode, "EPERM", "{refused:?}");
+    assert_eq!(scene.world.dns.asked("www.example.org"), 0);
+}
+
 /// In a namespace of its own making a workload is every host there is, its resolver too.
 #[test]
 fn a_workload_has_no_sockets_in_a_namespace_that_it_made() {

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     abi::{QueryKey, QueryValue, RuleKey, Workload, mode},
     bytes::Veil,
+    cgroup::asked_at,
     limits::EDNS_BYTES,
     memory::Memory,
     packet::Packet,
@@ -139,7 +140,7 @@ pub fn ask<M: Memory>(
     };
     let key = QueryKey {
         workload: workload.id,
-        resolver: packet.destination,
+        resolver: asked_at(workload, packet.destination),
         resolver_port: packet.destination_port,
         client_port: packet.source_port,
         transaction: question.transaction,

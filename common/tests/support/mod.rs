@@ -7,7 +7,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 use exeat_common::{
     abi::{
         Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
-        RuleKey, RuleValue, Workload, mode,
+        RuleKey, RuleValue, Workload, mode, workload_flag,
     },
     address::Address,
     bytes::Veil,
@@ -55,7 +55,7 @@ pub(crate) fn workload() -> Workload {
         id: WORKLOAD,
         policy: POLICY,
         mode: mode::REGISTRY_ONLY,
-        flags: 0,
+        flags: workload_flag::ON_WIRE,
         address_count: 1,
         reserved: 0,
         default_target: 0,

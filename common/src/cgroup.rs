@@ -127,7 +127,8 @@ pub fn arrive<M: Memory>(
             return Arrive::Pass;
         }
     }
-    wire::arrive(Some(workload), packet, memory)
+    // The socket was found by the packet's destination, so it is for the workload.
+    wire::receive(workload, packet, memory)
 }
 
 /// Under which address of the resolver a query is remembered. At the sockets that is none: a query

@@ -72,7 +72,7 @@ fn ip(from: &str, to: &str, proto: u8, segment: &[u8]) -> Vec<u8> {
 fn read(bytes: &[u8]) -> Result<Packet, InvalidFrame> {
     let mut buffer = [0; HEADER_BUFFER_BYTES];
     buffer[..bytes.len()].copy_from_slice(bytes);
-    parse_ip(&Bytes::new(&buffer, bytes.len()), bytes.len())
+    parse_ip(&Bytes::new(&buffer, bytes.len()), bytes.len(), &World::default())
 }
 
 fn world() -> World {
@@ -93,7 +93,7 @@ fn check_of(of: &Workload, packet: &Packet, on_loopback: bool, verdict: Verdict,
         Leave::Judged(decision) => {
             assert_eq!((decision.verdict, decision.reason), (verdict, reason));
         }
-        Leave::Query => panic!("a query"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -107,6 +107,23 @@ fn packets_without_a_link_header_are_read() {
     assert_eq!(read(&[]), Err(InvalidFrame::Malformed));
     assert_eq!(read(&[0x55; 40]), Err(InvalidFrame::NotIp));
     assert_eq!(read(&ip(HOST, SITE, protocol::UDP, &[])), Err(InvalidFrame::Malformed));
+}
+
+#[test]
+fn source_routes_are_refused() {
+    let with_option = |option: &[u8]| {
+        let mut bytes = ip(HOST, SITE, protocol::UDP, &[0; 8]);
+        bytes[25] = 8;
+        bytes[0] = 0x47;
+        bytes[3] += 8;
+        bytes.splice(20..20, option.iter().copied());
+        read(&bytes)
+    };
+    for kind in [131, 137] {
+        let option = [1, kind, 7, 4, 192, 0, 2, 1];
+        assert_eq!(with_option(&option), Err(InvalidFrame::SourceRoute));
+    }
+    assert_eq!(with_option(&[1; 8]).expect("a packet").transport, 28);
 }
 
 #[test]
@@ -132,6 +149,16 @@ fn an_inbound_flow_is_answered() {
         leave(&daemon(), &back, false, &world),
         Leave::Judged(decision) if decision.reason == Reason::Inbound
     ));
+}
+
+/// A host has more addresses than are declared. The kernel knows best whose a packet is.
+#[test]
+fn what_arrives_at_a_socket_is_its_own() {
+    let pod = Workload { address_count: 1, ..daemon() };
+    let to_another = udp(("203.0.113.9", 6000), (HOST, 8080));
+    assert_eq!(arrive(&pod, &to_another, false, &world()), Arrive::Pass);
+    let on_wire = exeat_common::wire::arrive(Some(&pod), &to_another, &world());
+    assert_eq!(on_wire, Arrive::Drop(Reason::SpoofedLink));
 }
 
 #[test]

@@ -7,11 +7,13 @@
 use aya_ebpf::programs::TcContext;
 use exeat_common::{
     abi::Workload,
+    address::Address,
     bytes::Bytes,
     cgroup::{arrive, arrives_here, leave, leaves_here},
+    decide::Decision,
     flow::Flow,
     id::WorkloadId,
-    packet::parse_ip,
+    packet::{Packet, parse_ip},
     reason::{Layer, Reason, Verdict},
     wire::{Arrive, Leave},
 };
@@ -21,7 +23,7 @@ use crate::{
     dns,
     load::{self, Claim, FrameFacts, Scratch},
     tables::{Maps, settings, workload_by_cgroup},
-    wire::Fate,
+    wire::{Fate, report_dropped},
 };
 
 /// Index of the loopback interface in every network namespace (`LOOPBACK_IFINDEX`).
@@ -31,22 +33,30 @@ const LOOPBACK: u32 = 1;
 pub(crate) fn egress(ctx: &TcContext) -> Fate {
     let facts = load::frame_facts(ctx);
     let Some(workload) = workload_of_socket(ctx) else {
-        return stop(None, facts, Reason::UnknownWorkload);
+        count_stopped(None, facts, Reason::UnknownWorkload);
+        return Fate::Stop;
     };
     if !leaves_here(workload) {
         return Fate::Go;
     }
     let Some(mut claim) = Claim::take(workload.id) else {
-        return stop(Some(workload), facts, Reason::ShareUsed);
+        count_stopped(Some(workload), facts, Reason::ShareUsed);
+        return Fate::Stop;
     };
     let scratch = claim.scratch();
     if let Err(reason) = read(ctx, scratch) {
-        return stop(Some(workload), facts, reason);
+        return stop(workload, facts, reason, scratch);
     }
     match judge(workload, scratch) {
         Judged::Go => Fate::Go,
         Judged::Stop => Fate::Stop,
-        Judged::Query => dns::query_at_socket(ctx, workload, scratch),
+        Judged::Query => {
+            scratch.dropped = 0;
+            let fate = dns::query_at_socket(ctx, workload, scratch);
+            let Packet { destination, destination_port, .. } = scratch.packet;
+            report_dropped(workload, destination, destination_port, scratch);
+            fate
+        }
     }
 }
 
@@ -60,17 +70,32 @@ pub(crate) fn ingress(ctx: &TcContext) -> Fate {
         return Fate::Go;
     }
     let Some(mut claim) = Claim::take(workload.id) else {
-        return stop(Some(workload), load::frame_facts(ctx), Reason::ShareUsed);
+        count_stopped(Some(workload), load::frame_facts(ctx), Reason::ShareUsed);
+        return Fate::Stop;
     };
     let scratch = claim.scratch();
     if read(ctx, scratch).is_err() {
         return Fate::Go;
     }
-    let on_loopback = scratch.facts.ifindex == LOOPBACK;
-    match arrive(workload, &scratch.packet, on_loopback, &Maps::new(&scratch.veil)) {
+    match notice(workload, scratch) {
         Arrive::Pass => Fate::Go,
-        Arrive::Answer => dns::answer(ctx, workload, scratch),
+        Arrive::Answer => {
+            scratch.dropped = 0;
+            let fate = dns::answer(ctx, workload, scratch);
+            let Packet { source, source_port, .. } = scratch.packet;
+            report_dropped(workload, source, source_port, scratch);
+            fate
+        }
+        Arrive::Drop(reason) => stop(workload, scratch.facts, reason, scratch),
     }
+}
+
+/// Notes what the packet in the scratch begins or answers. Not inlined, for its frame must be gone
+/// when the answer is read.
+#[inline(never)]
+fn notice(workload: &Workload, scratch: &Scratch) -> Arrive {
+    let on_loopback = scratch.facts.ifindex == LOOPBACK;
+    arrive(workload, &scratch.packet, on_loopback, &Maps::new(&scratch.veil))
 }
 
 /// The workload whose cgroup the socket was made in or below. Nobody else can be named here: who
@@ -98,7 +123,8 @@ fn read(ctx: &TcContext, scratch: &mut Scratch) -> Result<(), Reason> {
     let facts = load::frame_facts(ctx);
     let loaded =
         load::load_header(ctx, facts.length, &mut scratch.header).ok_or(Reason::Malformed)?;
-    match parse_ip(&Bytes::new(&scratch.header, loaded), facts.length) {
+    let maps = Maps::new(&scratch.veil);
+    match parse_ip(&Bytes::new(&scratch.header, loaded), facts.length, &maps) {
         Ok(packet) => {
             scratch.packet = packet;
             scratch.facts = facts;
@@ -117,36 +143,45 @@ enum Judged {
 
 /// Judges the packet in the scratch, counts the verdict and reports it if it is worth it.
 #[inline(never)]
-fn judge(workload: &Workload, scratch: &Scratch) -> Judged {
-    let packet = &scratch.packet;
-    let on_loopback = scratch.facts.ifindex == LOOPBACK;
-    let decision = match leave(workload, packet, on_loopback, &Maps::new(&scratch.veil)) {
-        Leave::Judged(decision) => decision,
+fn judge(workload: &Workload, scratch: &mut Scratch) -> Judged {
+    let Scratch { packet, facts, veil, event, .. } = scratch;
+    let on_loopback = facts.ifindex == LOOPBACK;
+    let decision = match leave(workload, packet, on_loopback, &Maps::new(veil)) {
+        // Nothing can be sent from here, so the far end of a connection that ended is not told.
+        Leave::Judged(decision) | Leave::Ended(decision) => decision,
         Leave::Query => return Judged::Query,
     };
     let known_flow = matches!(decision.reason, Reason::Established | Reason::Inbound);
-    let tally = Tally { flows: u64::from(!known_flow), bytes: scratch.facts.length as u64 };
+    let tally = Tally { flows: u64::from(!known_flow), bytes: facts.length as u64 };
     count::count(workload.id, Layer::Cgroup, decision.verdict, decision.reason, tally);
     let flow = Flow {
         workload: Some(workload),
         destination: packet.destination,
-        port: packet.destination_port,
+        port: packet.port(),
         protocol: packet.protocol,
     };
     match decision.verdict {
         Verdict::Allow => Judged::Go,
         Verdict::Deny | Verdict::Redirect => {
-            count::report(&flow, Layer::Cgroup, &decision);
+            count::report_packet(&flow, Layer::Cgroup, &decision, event);
             Judged::Stop
         }
     }
 }
 
-/// Refuses a packet of which no flow can be told.
+/// Refuses a packet of which no flow can be told: where it went stays unsaid.
+#[inline(never)]
+fn stop(workload: &Workload, facts: FrameFacts, reason: Reason, scratch: &mut Scratch) -> Fate {
+    count_stopped(Some(workload), facts, reason);
+    let destination = Address::default();
+    let flow = Flow { workload: Some(workload), destination, port: 0, protocol: 0 };
+    count::report_packet(&flow, Layer::Cgroup, &Decision::deny(reason), &mut scratch.event);
+    Fate::Stop
+}
+
 #[inline(always)]
-fn stop(workload: Option<&Workload>, facts: FrameFacts, reason: Reason) -> Fate {
+fn count_stopped(workload: Option<&Workload>, facts: FrameFacts, reason: Reason) {
     let id = workload.map_or(WorkloadId::default(), |workload| workload.id);
     let tally = Tally { flows: 1, bytes: facts.length as u64 };
     count::count(id, Layer::Cgroup, Verdict::Deny, reason, tally);
-    Fate::Stop
 }

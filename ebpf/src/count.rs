@@ -45,13 +45,7 @@ pub(crate) fn count(
     reason: Reason,
     tally: Tally,
 ) {
-    let key = CounterKey {
-        workload,
-        layer: layer as u8,
-        verdict: verdict as u8,
-        reason: reason as u8,
-        reserved: 0,
-    };
+    let key = CounterKey::new(workload, layer, verdict, reason);
     if let Some(value) = COUNTERS.get_ptr_mut(key) {
         // SAFETY: the slot belongs to this CPU, and the program cannot be migrated while it runs;
         // another program on this CPU could at worst lose one count.
@@ -65,21 +59,43 @@ pub(crate) fn count(
     let _lost = COUNTERS.insert(key, first, u64::from(BPF_NOEXIST));
 }
 
-/// Reports a verdict that somebody will ask about: a denial, or what would have been one.
+/// Reports a verdict at the socket that somebody will ask about.
 #[inline(always)]
-pub(crate) fn report(flow: &Flow<'_>, layer: Layer, decision: &Decision) {
-    if decision.verdict == Verdict::Allow && decision.reason != Reason::AllowAny {
-        return;
+pub(crate) fn report(flow: &Flow<'_>, decision: &Decision) {
+    if is_reported(flow, decision) {
+        let event = event_of(flow, Layer::Socket, decision, load::current_process());
+        output(event.as_bytes(), size_of::<FlowEvent>());
     }
+}
+
+/// The same at the wire, where nobody knows the process. The event is made in map memory: the
+/// stacks of the calls below the wire programs have no room for it.
+#[inline(always)]
+pub(crate) fn report_packet(
+    flow: &Flow<'_>,
+    layer: Layer,
+    decision: &Decision,
+    room: &mut FlowEvent,
+) {
+    if is_reported(flow, decision) {
+        *room = event_of(flow, layer, decision, Process::NONE);
+        output(room.as_bytes(), size_of::<FlowEvent>());
+    }
+}
+
+/// Denials are reported, and what would have been one, up to the workload's limit.
+#[inline(always)]
+fn is_reported(flow: &Flow<'_>, decision: &Decision) -> bool {
     let workload = flow.workload.map_or(WorkloadId::default(), |workload| workload.id);
-    if !may_emit(workload, EVENTS_PER_SECOND) {
-        return;
-    }
-    let process =
-        if matches!(layer, Layer::Socket) { load::current_process() } else { Process::NONE };
-    let event = FlowEvent {
+    (decision.verdict != Verdict::Allow || decision.reason == Reason::AllowAny)
+        && may_emit(workload, EVENTS_PER_SECOND)
+}
+
+#[inline(always)]
+fn event_of(flow: &Flow<'_>, layer: Layer, decision: &Decision, process: Process) -> FlowEvent {
+    FlowEvent {
         kind: event::FLOW,
-        workload,
+        workload: flow.workload.map_or(WorkloadId::default(), |workload| workload.id),
         time: nanoseconds(),
         address: flow.destination,
         subject: decision.subject,
@@ -91,8 +107,7 @@ pub(crate) fn report(flow: &Flow<'_>, layer: Layer, decision: &Decision) {
         reserved: [0; 2],
         pid: process.pid,
         command: process.command,
-    };
-    output(event.as_bytes(), size_of::<FlowEvent>());
+    }
 }
 
 /// Reports a refused question. Its name is still in the scratch.
@@ -109,7 +124,7 @@ pub(crate) fn report_refusal(scratch: &mut Scratch, workload: WorkloadId, refusa
         query_type: refusal.query_type,
         name_length: refusal.name.length as u16,
         verdict: Verdict::Deny as u8,
-        reason: Reason::NameNotGranted as u8,
+        reason: refusal.reason as u8,
         reserved: [0; 10],
     };
     output(scratch.query.as_bytes(), size_of::<QueryHeader>() + NAME_BUFFER_BYTES);

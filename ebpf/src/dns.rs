@@ -33,12 +33,13 @@ pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch)
             if clamp_at == 0 { Fate::Go } else { clamp(ctx, &scratch.packet, clamp_at) }
         }
         Asked::Refuse(refusal) => {
-            count(workload.id, scratch.facts, Verdict::Deny, Reason::NameNotGranted);
+            count(workload.id, scratch.facts, Verdict::Deny, refusal.reason);
             count::report_refusal(scratch, workload.id, &refusal);
             turn_round(ctx, &scratch.packet, &refusal)
         }
         Asked::Drop(reason) => {
             count(workload.id, scratch.facts, Verdict::Deny, reason);
+            scratch.dropped = reason as u8;
             Fate::Stop
         }
     }
@@ -54,12 +55,13 @@ pub(crate) fn query_at_socket(ctx: &TcContext, workload: &Workload, scratch: &mu
             Fate::Go
         }
         Asked::Refuse(refusal) => {
-            count(workload.id, scratch.facts, Verdict::Deny, Reason::NameNotGranted);
+            count(workload.id, scratch.facts, Verdict::Deny, refusal.reason);
             count::report_refusal(scratch, workload.id, &refusal);
             Fate::Stop
         }
         Asked::Drop(reason) => {
             count(workload.id, scratch.facts, Verdict::Deny, reason);
+            scratch.dropped = reason as u8;
             Fate::Stop
         }
     }
@@ -108,6 +110,7 @@ pub(crate) fn answer(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch
         }
         Answer::Drop(reason) => {
             count(workload.id, scratch.facts, Verdict::Deny, reason);
+            scratch.dropped = reason as u8;
             Fate::Stop
         }
     }

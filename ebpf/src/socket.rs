@@ -100,7 +100,7 @@ fn tell(flow: &Flow<'_>, decision: &Decision) {
     let id = flow.workload.map_or(WorkloadId::default(), |workload| workload.id);
     let tally = Tally { flows: 1, bytes: 0 };
     count::count(id, Layer::Socket, decision.verdict, decision.reason, tally);
-    count::report(flow, Layer::Socket, decision);
+    count::report(flow, decision);
 }
 
 /// Whether a datagram answers one that came in. The wire layer remembers those by their addresses;
@@ -120,15 +120,8 @@ fn answers(
         if index >= usize::from(workload.address_count) {
             break;
         }
-        let key = FlowKey {
-            workload: workload.id,
-            local: *local,
-            remote: destination.address,
-            local_port,
-            remote_port: destination.port,
-            protocol: protocol::UDP,
-            reserved: [0; 3],
-        };
+        let remote = (destination.address, destination.port);
+        let key = FlowKey::new(workload.id, protocol::UDP, (*local, local_port), remote);
         if let Some(flow) = maps.flow(&key)
             && flow.direction == direction::INBOUND
         {

@@ -3,11 +3,13 @@
 use aya_ebpf::programs::TcContext;
 use exeat_common::{
     abi::Workload,
+    address::Address,
     bytes::Bytes,
     cgroup::is_past_wire,
+    decide::Decision,
     flow::Flow,
     id::WorkloadId,
-    packet::{Frame, parse},
+    packet::{Packet, parse},
     reason::{Layer, Reason, Verdict},
     wire::{Arrive, Leave, arrive, leave},
 };
@@ -15,7 +17,8 @@ use exeat_common::{
 use crate::{
     count::{self, Tally},
     dns,
-    load::{self, FrameFacts, Scratch},
+    load::{self, FrameFacts, Hook, Scratch},
+    refuse,
     tables::{Maps, workload_by_ifindex},
 };
 
@@ -32,21 +35,30 @@ pub(crate) enum Fate {
 pub(crate) fn from_pod(ctx: &TcContext) -> Fate {
     let facts = load::frame_facts(ctx);
     let workload = workload_by_ifindex(facts.ifindex);
-    let Some(scratch) = load::scratch() else {
-        return stop(workload, facts, Reason::Malformed);
+    let Some(scratch) = load::scratch(Hook::FromPod) else {
+        count_stopped(workload, facts, Reason::Malformed);
+        return Fate::Stop;
     };
     match read(ctx, scratch) {
-        Ok(Known::Packet) => {}
-        Ok(Known::Arp) => return Fate::Go,
-        Err(reason) => return stop(workload, facts, reason),
+        Ok(()) => {}
+        Err(reason) => return stop(workload, facts, reason, scratch),
     }
     let Some(workload) = workload else {
-        return stop(None, facts, Reason::UnknownWorkload);
+        // Who sent it is not known, so nobody is told of it in a record; the sender is.
+        count_stopped(None, facts, Reason::UnknownWorkload);
+        return refuse::sender(ctx, WorkloadId::default(), scratch);
     };
     match judge(workload, scratch) {
         Judged::Go => Fate::Go,
-        Judged::Stop => Fate::Stop,
-        Judged::Query => dns::query(ctx, workload, scratch),
+        Judged::Refused => refuse::sender(ctx, workload.id, scratch),
+        Judged::Ended => refuse::both_ends(ctx, workload.id, scratch),
+        Judged::Query => {
+            scratch.dropped = 0;
+            let fate = dns::query(ctx, workload, scratch);
+            let Packet { destination, destination_port, .. } = scratch.packet;
+            report_dropped(workload, destination, destination_port, scratch);
+            fate
+        }
     }
 }
 
@@ -60,40 +72,48 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
         // Not all of it comes by here, so its sockets are where it is looked at.
         return Fate::Go;
     }
-    let Some(scratch) = load::scratch() else {
+    let Some(scratch) = load::scratch(Hook::ToPod) else {
         return Fate::Go;
     };
     // What cannot be parsed is no DNS answer and begins no flow; the pod's own stack judges it.
-    let Ok(Known::Packet) = read(ctx, scratch) else {
+    let Ok(()) = read(ctx, scratch) else {
         return Fate::Go;
     };
-    match arrive(Some(workload), &scratch.packet, &Maps::new(&scratch.veil)) {
+    match notice(workload, scratch) {
         Arrive::Pass => Fate::Go,
-        Arrive::Answer => dns::answer(ctx, workload, scratch),
+        Arrive::Answer => {
+            scratch.dropped = 0;
+            let fate = dns::answer(ctx, workload, scratch);
+            let Packet { source, source_port, .. } = scratch.packet;
+            report_dropped(workload, source, source_port, scratch);
+            fate
+        }
+        Arrive::Drop(reason) => stop(Some(workload), scratch.facts, reason, scratch),
     }
 }
 
-/// What [`read`] found.
-enum Known {
-    Arp,
-    /// An IP packet; its headers are in the scratch.
-    Packet,
+/// Notes what the packet in the scratch begins or answers. Its frame is gone when it returns: older
+/// kernels (6.1 does) round each frame up to 32 bytes, and the way to a learned address is three calls deep.
+#[inline(never)]
+fn notice(workload: &Workload, scratch: &Scratch) -> Arrive {
+    arrive(Some(workload), &scratch.packet, &Maps::new(&scratch.veil))
 }
 
+/// Parses the frame; its headers are in the scratch then.
 #[inline(never)]
-fn read(ctx: &TcContext, scratch: &mut Scratch) -> Result<Known, Reason> {
+fn read(ctx: &TcContext, scratch: &mut Scratch) -> Result<(), Reason> {
     let facts = load::frame_facts(ctx);
     if facts.tagged {
         return Err(Reason::NotIp);
     }
     let loaded =
         load::load_header(ctx, facts.length, &mut scratch.header).ok_or(Reason::Malformed)?;
-    match parse(&Bytes::new(&scratch.header, loaded), facts.length) {
-        Ok(Frame::Arp) => Ok(Known::Arp),
-        Ok(Frame::Ip(packet)) => {
+    let maps = Maps::new(&scratch.veil);
+    match parse(&Bytes::new(&scratch.header, loaded), facts.length, &maps) {
+        Ok(packet) => {
             scratch.packet = packet;
             scratch.facts = facts;
-            Ok(Known::Packet)
+            Ok(())
         }
         Err(invalid) => Err(invalid.reason()),
     }
@@ -102,42 +122,76 @@ fn read(ctx: &TcContext, scratch: &mut Scratch) -> Result<Known, Reason> {
 /// The outcome of [`judge`].
 enum Judged {
     Go,
-    Stop,
+    /// Its sender is told.
+    Refused,
+    /// Its sender and the far end of its connection are told.
+    Ended,
     Query,
 }
 
 /// Judges the packet in the scratch, counts the verdict and reports it if it is worth it.
 #[inline(never)]
-fn judge(workload: &Workload, scratch: &Scratch) -> Judged {
-    let packet = &scratch.packet;
-    let maps = Maps::new(&scratch.veil);
-    let decision = match leave(Some(workload), packet, &maps) {
-        Leave::Judged(decision) => decision,
+fn judge(workload: &Workload, scratch: &mut Scratch) -> Judged {
+    let Scratch { packet, facts, veil, event, .. } = scratch;
+    let maps = Maps::new(veil);
+    let (decision, denied) = match leave(Some(workload), packet, &maps) {
+        Leave::Judged(decision) => (decision, Judged::Refused),
+        Leave::Ended(decision) => (decision, Judged::Ended),
         Leave::Query => return Judged::Query,
     };
     let known_flow = matches!(decision.reason, Reason::Established | Reason::Inbound);
-    let tally = Tally { flows: u64::from(!known_flow), bytes: scratch.facts.length as u64 };
+    let tally = Tally { flows: u64::from(!known_flow), bytes: facts.length as u64 };
     count::count(workload.id, Layer::Wire, decision.verdict, decision.reason, tally);
     let flow = Flow {
         workload: Some(workload),
         destination: packet.destination,
-        port: packet.destination_port,
+        port: packet.port(),
         protocol: packet.protocol,
     };
     match decision.verdict {
         Verdict::Allow => Judged::Go,
         Verdict::Deny | Verdict::Redirect => {
-            count::report(&flow, Layer::Wire, &decision);
-            Judged::Stop
+            count::report_packet(&flow, Layer::Wire, &decision, event);
+            denied
         }
     }
 }
 
-/// Refuses a frame of which no flow can be told.
+/// Reports a DNS message that was dropped, under the resolver it went to or came from.
+#[inline(never)]
+pub(crate) fn report_dropped(
+    workload: &Workload,
+    resolver: Address,
+    port: u16,
+    scratch: &mut Scratch,
+) {
+    let Scratch { packet, event, dropped, .. } = scratch;
+    if *dropped == 0 {
+        return;
+    }
+    let decision = Decision::deny(Reason::from_u8(*dropped).unwrap_or_default());
+    let protocol = packet.protocol;
+    let flow = Flow { workload: Some(workload), destination: resolver, port, protocol };
+    count::report_packet(&flow, Layer::Dns, &decision, event);
+}
+
+/// Refuses a frame of which no flow can be told: where it went stays unsaid.
+#[inline(never)]
+fn stop(
+    workload: Option<&Workload>,
+    facts: FrameFacts,
+    reason: Reason,
+    scratch: &mut Scratch,
+) -> Fate {
+    count_stopped(workload, facts, reason);
+    let flow = Flow { workload, destination: Address::default(), port: 0, protocol: 0 };
+    count::report_packet(&flow, Layer::Wire, &Decision::deny(reason), &mut scratch.event);
+    Fate::Stop
+}
+
 #[inline(always)]
-fn stop(workload: Option<&Workload>, facts: FrameFacts, reason: Reason) -> Fate {
+fn count_stopped(workload: Option<&Workload>, facts: FrameFacts, reason: Reason) {
     let id = workload.map_or(WorkloadId::default(), |workload| workload.id);
     let tally = Tally { flows: 1, bytes: facts.length as u64 };
     count::count(id, Layer::Wire, Verdict::Deny, reason, tally);
-    Fate::Stop
 }

@@ -2,18 +2,24 @@
 //! the servers that live there, and drivers for the real agent and for clients in a pod.
 
 pub mod agent;
+pub mod capture;
 pub mod cgroup;
 pub mod flows;
 pub mod frame;
+pub mod leaks;
 pub mod metrics;
 pub mod netns;
 pub mod node;
+pub mod packet;
 pub mod pod_client;
 pub mod probe;
 pub mod registry;
+pub mod rounds;
 pub mod run;
 pub mod scene;
 pub mod servers;
+pub mod session;
 pub mod tap;
+pub mod traffic;
 pub mod wait;
 pub mod world;

@@ -1,6 +1,6 @@
 //! Runs clients in a pod: `exeat-probe`, and real tools such as curl and dig.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde::de::DeserializeOwned;
 
 use crate::node::{Node, Pod, RESOLVER_V4, RESOLVER_V6};
-use crate::probe::{FirstConnects, Load, Reached, Resolved};
+use crate::probe::{FirstConnects, Flooded, Load, Pace, Reached, Resolved};
 
 /// Which addresses a client asks for, and over which IP version it asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,22 @@ impl Kind {
             Self::Aaaa => RESOLVER_V6,
         };
         SocketAddr::new(address, 53)
+    }
+}
+
+/// What carries a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
+impl Transport {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+        }
     }
 }
 
@@ -84,19 +100,26 @@ impl Pod {
         count: u32,
         kind: Kind,
     ) -> Result<FirstConnects> {
-        self.probe(&[
-            "resolve-connect",
-            suffix,
-            &port.to_string(),
-            "--server",
-            &kind.resolver().to_string(),
-            "--first",
-            &first.to_string(),
-            "--count",
-            &count.to_string(),
-            "--kind",
-            kind.word(),
-        ])
+        self.first_connects_over((Transport::Udp, kind), suffix, port, first, count)
+    }
+
+    /// The same over a transport of choice.
+    pub fn first_connects_over(
+        &self,
+        (transport, kind): (Transport, Kind),
+        suffix: &str,
+        port: u16,
+        first: u32,
+        count: u32,
+    ) -> Result<FirstConnects> {
+        let (port, first, count) = (port.to_string(), first.to_string(), count.to_string());
+        let server = kind.resolver().to_string();
+        let mut args = vec!["resolve-connect", suffix, &port, "--server", &server];
+        args.extend(["--first", &first, "--count", &count, "--kind", kind.word()]);
+        if transport == Transport::Tcp {
+            args.push("--tcp");
+        }
+        self.probe(&args)
     }
 
     /// Starts a connect load that goes on for at least `attempts` and until `until` exists.
@@ -124,6 +147,24 @@ impl Pod {
     pub fn start_burning(&self) -> Result<Background> {
         let child = self.command(probe_binary()?)?.arg("burn").spawn().context("start burning")?;
         Ok(Background { child })
+    }
+
+    /// Asks for `n<i>.SUFFIX` and reads no answer.
+    pub fn flood_queries(&self, server: SocketAddr, suffix: &str, count: u32) -> Result<Flooded> {
+        let (server, count) = (server.to_string(), count.to_string());
+        self.probe(&["flood-queries", suffix, "--server", &server, "--count", &count])
+    }
+
+    /// Sends a datagram to each of `count` addresses.
+    pub fn flood_flows(&self, first: Ipv4Addr, port: u16, count: u32) -> Result<Flooded> {
+        let (first, port, count) = (first.to_string(), port.to_string(), count.to_string());
+        self.probe(&["flood-flows", &first, &port, "--count", &count])
+    }
+
+    /// How long it takes to resolve `name`, over `count` times.
+    pub fn pace(&self, name: &str, count: u32) -> Result<Pace> {
+        let server = Kind::A.resolver().to_string();
+        self.probe(&["pace", name, "--server", &server, "--count", &count.to_string()])
     }
 
     /// Runs a real tool to its end.
@@ -159,7 +200,7 @@ pub fn probe_outside_cgroup<T: DeserializeOwned>(
     run_probe(pod.netns.command(&probe_binary()?, &cgroup)?, args)
 }
 
-fn run_probe<T: DeserializeOwned>(mut command: Command, args: &[&str]) -> Result<T> {
+pub(crate) fn run_probe<T: DeserializeOwned>(mut command: Command, args: &[&str]) -> Result<T> {
     let line = args.join(" ");
     let output = command.args(args).output().with_context(|| format!("run exeat-probe {line}"))?;
     let stderr = String::from_utf8_lossy(&output.stderr);

@@ -193,6 +193,31 @@ fn a_raw_socket_that_was_there_before_is_held_packet_by_packet() {
     }
 }
 
+/// The call names an address that is granted, and so does the route: it is the route that is refused.
+#[test]
+fn a_source_route_is_refused() {
+    let scene = scene("cg-route");
+    let to = SocketAddr::new(ip("203.0.113.10"), ECHO_PORT);
+    let send = |options: &str| {
+        format!(
+            "flow = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+             flow.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, {options})\n\
+             attempt(lambda: flow.sendto(b'exeat', ('{}', {ECHO_PORT})))",
+            to.ip()
+        )
+    };
+    for pod in workloads(&scene) {
+        for (options, word, arrives) in [
+            ("b'\\1\\x83\\7\\4' + socket.inet_aton('203.0.113.10')", "EPERM", 0),
+            ("b'\\1\\1\\1\\1'", "OK", 1),
+        ] {
+            let before = scene.world.tap.packets_to(to).unwrap();
+            assert_eq!(in_pod(pod, &send(options)), word, "{options}");
+            assert_eq!(scene.world.tap.packets_to(to).unwrap() - before, arrives, "{options}");
+        }
+    }
+}
+
 #[test]
 fn a_ping_goes_where_something_is_granted() {
     let scene = scene("cg-ping");
@@ -241,11 +266,11 @@ fn a_name_that_is_not_granted_does_not_reach_the_resolver() {
             let silent = pod.resolve_at(server, "www.example.org", kind, &options).unwrap();
             assert_eq!(silent.rcode, "TIMEOUT", "{silent:?}");
         }
-        // The twin: the same questions about a granted name are heard.
-        scene.assert_name_reaches(pod, "www.example.com", Kind::A, 80);
+        // The twin: questions about a granted name are heard. The agent asks for none below a wildcard.
+        scene.assert_name_reaches(pod, "n1.many.example.com", Kind::A, 80);
     }
     assert_eq!(scene.world.dns.asked("www.example.org"), 0);
-    assert_eq!(scene.world.dns.asked("www.example.com"), 2);
+    assert_eq!(scene.world.dns.asked("n1.many.example.com"), 2);
 }
 
 /// Fragments are put together before a socket has them, so a large answer is seen whole.
@@ -291,12 +316,14 @@ fn an_answer_in_fragments_is_learned() {
 
 #[test]
 fn a_resolver_on_loopback_teaches_if_it_is_trusted() {
+    // Below a wildcard: the agent does not ask for it ahead.
+    const STUBBED: &str = "stub.many.example.com";
     let mut scene = prepare("cg-stub");
     let node = &scene.world.node;
     let stub = |address: &str| {
         let at = [SocketAddr::new(ip(address), 53)];
         let server = DnsServer::start(node.netns(), &at, Unknown::NxDomain).unwrap();
-        server.set("www.example.com", &[ip("203.0.113.60")], 60);
+        server.set(STUBBED, &[ip("203.0.113.60")], 60);
         server.set("www.example.org", &[ip("203.0.113.99")], 60);
         server
     };
@@ -314,11 +341,11 @@ fn a_resolver_on_loopback_teaches_if_it_is_trusted() {
     let ask = |server: &str, name: &str| {
         web.resolve_at(SocketAddr::new(ip(server), 53), name, Kind::A, &[]).unwrap()
     };
-    assert_eq!(ask("127.0.0.77", "www.example.com").rcode, "EPERM", "nobody trusts that one");
+    assert_eq!(ask("127.0.0.77", STUBBED).rcode, "EPERM", "nobody trusts that one");
     assert_eq!(stranger.asked_total(), 0);
     assert_eq!(ask("127.0.0.53", "www.example.org").rcode, "EPERM");
     assert_eq!(trusted.asked("www.example.org"), 0);
-    assert_eq!(ask("127.0.0.53", "www.example.com").addresses, [ip("203.0.113.60")]);
+    assert_eq!(ask("127.0.0.53", STUBBED).addresses, [ip("203.0.113.60")]);
     scene.assert_reaches(web, ip("203.0.113.60"), 80);
     // Other ports of loopback are left alone.
     assert!(web.udp(ip("127.0.0.1"), ECHO_PORT).unwrap().is_ok());
@@ -327,7 +354,7 @@ fn a_resolver_on_loopback_teaches_if_it_is_trusted() {
     let forge = "
 asks = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 asks.bind(('127.0.0.1', 5555))
-question = b'\\3www\\7example\\3com\\0' + struct.pack('!HH', 1, 1)
+question = b'\\4stub\\4many\\7example\\3com\\0' + struct.pack('!HH', 1, 1)
 asks.sendto(struct.pack('!HHHHHH', 7, 256, 1, 0, 0, 0) + question, ('127.0.0.55', 53))
 answers = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 answers.bind(('127.0.0.55', 53))
@@ -342,7 +369,7 @@ attempt(lambda: answers.sendto(answer, ('127.0.0.1', 5555)))
     let (ask_only, answer_only) = forge.split_once("answers = ").unwrap();
     let mut asker = Waiting::start(web, &format!("{ask_only}print('asked', flush=True)\ninput()"));
     assert_eq!(asker.word(), "asked");
-    let question = "question = b'\\3www\\7example\\3com\\0' + struct.pack('!HH', 1, 1)\n";
+    let question = "question = b'\\4stub\\4many\\7example\\3com\\0' + struct.pack('!HH', 1, 1)\n";
     assert_eq!(python(outside, &format!("{question}answers = {answer_only}")), "OK");
     scene.assert_reaches(web, ip("203.0.113.99"), 80);
 }

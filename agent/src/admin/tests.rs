@@ -20,6 +20,7 @@ use crate::{
     workloads::{
         Workload,
         place::{Cgroup, Node, Unplaced},
+        sockets::Sockets,
     },
 };
 
@@ -37,6 +38,10 @@ impl Node for FullNode {
 
     fn netns(&self, _: &Workload) -> Result<u64, Unplaced> {
         Ok(1)
+    }
+
+    fn sockets(&self, _: &Path) -> std::io::Result<Sockets> {
+        Ok(Sockets::default())
     }
 }
 

@@ -17,7 +17,6 @@ use exeat_common::{
     dns::{
         Answer, Asked, MESSAGE_BUFFER_BYTES, MessageBytes, NameBuffer, Room, Transport, ask, hear,
     },
-    flow::protocol,
     id::{PolicyId, SubjectId, WorkloadId},
     limits::{FACT_SLOTS, MESSAGE_BYTES},
     memory::{Full, Memory},
@@ -84,36 +83,22 @@ impl<'a> Hearing<'a> {
         };
         let resolver = (Address::from(lookup.resolver.ip()), lookup.resolver.port());
         let client = (Address::default(), CLIENT_PORT);
-        let packet = packet(client, resolver);
+        let packet = Packet::udp(client, resolver);
         let mut buffer = NameBuffer::new();
         let memory = &self.memory;
         let asked =
             ask(self.workload, &packet, Transport::Udp, &query.bytes(), &mut buffer, memory);
         match asked {
             Asked::Pass { .. } => {}
-            Asked::Refuse(_) => return Reason::NameNotGranted,
+            Asked::Refuse(refusal) => return refusal.reason,
             Asked::Drop(reason) => return reason,
         }
-        let packet = self::packet(resolver, client);
+        let packet = Packet::udp(resolver, client);
         let mut room = Room::new();
         match hear(self.workload, &packet, Transport::Udp, &answer.bytes(), &mut room, memory) {
             Answer::Pass(heard) => heard.reason,
             Answer::Drop(reason) => reason,
         }
-    }
-}
-
-fn packet(source: (Address, u16), destination: (Address, u16)) -> Packet {
-    Packet {
-        source: source.0,
-        destination: destination.0,
-        protocol: protocol::UDP,
-        detail: 0,
-        source_port: source.1,
-        destination_port: destination.1,
-        transport: 0,
-        payload: 0,
-        payload_length: 0,
     }
 }
 
@@ -207,8 +192,12 @@ impl Memory for Heard<'_> {
         None
     }
 
-    fn set_flow(&self, _: &FlowKey, _: &FlowValue) -> Result<(), Full> {
-        Err(Full)
+    fn begin_flow(&self, _: &FlowKey, _: &FlowValue) -> Result<(), Full> {
+        Err(Full::Table)
+    }
+
+    fn renew_flow(&self, _: &FlowKey, _: &FlowValue) -> bool {
+        false
     }
 
     fn remove_flow(&self, _: &FlowKey) {}
@@ -233,7 +222,7 @@ impl Memory for Heard<'_> {
             *slot = Fact { pattern, expiry }.pack();
             return Ok(());
         }
-        let free = slots.iter_mut().find(|word| held(word).expiry < self.now).ok_or(Full)?;
+        let free = slots.iter_mut().find(|word| held(word).expiry < self.now).ok_or(Full::Table)?;
         *free = Fact { pattern, expiry }.pack();
         Ok(())
     }
@@ -244,6 +233,10 @@ impl Memory for Heard<'_> {
 
     fn minimum_ttl_seconds(&self) -> u32 {
         self.image.settings.map_or(0, |settings| settings.minimum_ttl_seconds)
+    }
+
+    fn may_ask(&self, query_type: u16) -> bool {
+        self.image.settings.is_some_and(|settings| settings.may_ask(query_type))
     }
 
     fn note(&self, _: WorkloadId, reason: Reason) {

@@ -12,7 +12,10 @@ use nix::{
     sys::statfs::{CGROUP2_SUPER_MAGIC, statfs},
 };
 
-use super::{PlacedWorkload, Workload, netns};
+use super::{
+    PlacedWorkload, Workload, netns,
+    sockets::{self, Sockets},
+};
 
 /// What the node is asked. The real one is [`SystemNode`].
 pub trait Node: Send {
@@ -20,6 +23,8 @@ pub trait Node: Send {
     fn interface(&self, name: &str) -> Result<u32, Unplaced>;
     /// Cookie of the network namespace in which a workload that is held at its sockets has them.
     fn netns(&self, workload: &Workload) -> Result<u64, Unplaced>;
+    /// TCP sockets of the processes in a cgroup.
+    fn sockets(&self, cgroup: &Path) -> io::Result<Sockets>;
 }
 
 /// A cgroup directory.
@@ -149,6 +154,10 @@ impl Node for SystemNode {
 
     fn netns(&self, workload: &Workload) -> Result<u64, Unplaced> {
         netns::home(workload)
+    }
+
+    fn sockets(&self, cgroup: &Path) -> io::Result<Sockets> {
+        sockets::read(cgroup)
     }
 }
 

@@ -11,6 +11,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use exeat_common::{
+    bytes::kept,
     dns::MESSAGE_BUFFER_BYTES,
     limits::{HEADER_BYTES, MESSAGE_BYTES},
     packet::{ETHERNET_BYTES, HEADER_BUFFER_BYTES, Packet},
@@ -82,7 +83,15 @@ pub(crate) fn load_message(
     if length == 0 || length > MESSAGE_BYTES {
         return false;
     }
-    load_bytes(ctx, offset, message.as_mut_ptr(), length)
+    load_bytes(ctx, offset, message.as_mut_ptr(), from_one::<MESSAGE_BYTES>(length))
+}
+
+/// The same length, which is one to `MOST`. Verifiers before Linux 6.8 learn nothing from a comparison
+/// with zero, and the compiler makes one of whatever says the same.
+#[inline(always)]
+pub(super) fn from_one<const MOST: usize>(length: usize) -> usize {
+    const { assert!(MOST.is_power_of_two(), "the mask holds every length") };
+    ((length - 1) & kept(MOST - 1)) + 1
 }
 
 #[inline(always)]

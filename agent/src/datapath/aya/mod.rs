@@ -1,9 +1,12 @@
-//! The real kernel side: loads the programs, owns tables and links. Only here and in `pod`, `probe`
-//! is aya named.
+//! The real kernel side: loads the programs, owns tables and links. Only here and in `filter`,
+//! `pod`, `probe` is aya named.
 
 mod events;
 mod kernel_log;
+mod learn;
 mod links;
+#[cfg(any(test, feature = "testing"))]
+mod stopwatch;
 mod sweep;
 mod tables;
 mod targets;
@@ -13,6 +16,7 @@ mod test_run;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use aya::{
@@ -27,16 +31,19 @@ use exeat_common::{
 
 use self::{links::Links, tables::Maps};
 use super::{
-    Attached, Attachment, Collected, Datapath, MapUsage, ProgramUsage,
+    Attached, Attachment, Collected, Datapath, MapUsage, Noted, ProgramUsage,
     pins::version_folder,
     probe::{self, Unsupported},
 };
 use crate::{
     config::Config,
     policy::image::{Image, MapOp},
+    preseed::{NewFact, NewFlow},
 };
 pub use events::{Events, RingError};
 pub use links::LinkError;
+#[cfg(any(test, feature = "testing"))]
+pub use stopwatch::{Stopwatch, Subject, Timed};
 #[cfg(any(test, feature = "testing"))]
 pub use test_run::{FrameResult, WireProgram};
 
@@ -119,7 +126,9 @@ pub fn open_at(pin_path: &Path) -> Result<(Kernel, Events), OpenError> {
         .map_err(|source| OpenError::Folder { path: links.clone(), source })?;
     let mut ebpf = load(&folder)?;
     for name in PROGRAMS {
+        let started = Instant::now();
         load_program(&mut ebpf, name)?;
+        tracing::debug!(program = name, milliseconds = started.elapsed().as_millis(), "verified");
     }
     let events = Events::open(&mut ebpf)?;
     let maps = Maps::open(&mut ebpf)?;
@@ -172,6 +181,18 @@ impl Datapath for Kernel {
                 result: result.map_err(KernelError::from),
             })
             .collect()
+    }
+
+    fn holds(&self, attachment: &Attachment) -> bool {
+        self.links.holds(attachment)
+    }
+
+    fn learn(&mut self, facts: &[NewFact]) -> Result<Noted, KernelError> {
+        self.maps.learn(facts)
+    }
+
+    fn adopt(&mut self, flows: &[NewFlow]) -> Result<Noted, KernelError> {
+        self.maps.adopt(flows)
     }
 
     fn counters(&mut self) -> Result<Vec<(CounterKey, CounterValue)>, KernelError> {

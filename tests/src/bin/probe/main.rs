@@ -1,9 +1,12 @@
 //! A client in a pod: tries one thing and prints what came of it as one JSON object.
 
 mod dns;
+mod flood;
 mod forge;
+mod leak;
 mod load;
 mod reach;
+mod session;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -69,6 +72,8 @@ enum Command {
         count: u32,
         #[arg(long, value_enum, default_value = "a")]
         kind: Kind,
+        #[arg(long)]
+        tcp: bool,
     },
     /// Connects to allowed and to denied addresses in turn.
     Load {
@@ -98,6 +103,39 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         times: u32,
     },
+    /// Tries one way out of the pod.
+    Leak(leak::Attempt),
+    /// Asks for `n<i>.SUFFIX`, again and again, and reads no answer.
+    FloodQueries {
+        suffix: String,
+        #[arg(long)]
+        server: SocketAddr,
+        #[arg(long)]
+        count: u32,
+    },
+    /// Sends a datagram to each of many addresses.
+    FloodFlows {
+        first: std::net::Ipv4Addr,
+        port: u16,
+        #[arg(long)]
+        count: u32,
+    },
+    /// Sends many datagrams from one local port.
+    FloodDatagrams {
+        to: SocketAddr,
+        #[arg(long)]
+        count: u32,
+    },
+    /// Resolves a name many times and tells how long that took.
+    Pace {
+        name: String,
+        #[arg(long)]
+        server: SocketAddr,
+        #[arg(long)]
+        count: usize,
+    },
+    /// Keeps connections open and does what the lines on standard input say.
+    Session,
     /// Keeps a CPU busy until it is ended.
     Burn,
 }
@@ -140,9 +178,10 @@ fn main() -> Result<()> {
             let destination = SocketAddr::new(address, port);
             serde_json::to_string(&reach::udp(destination, connected, timeout))?
         }
-        Command::ResolveConnect { suffix, port, server, first, count, kind } => {
+        Command::ResolveConnect { suffix, port, server, first, count, kind, tcp } => {
             let names = (first..first + count).map(|number| format!("n{number}.{suffix}"));
-            serde_json::to_string(&load::first_connects(names, kind.record_type(), server, port)?)?
+            let over = (tcp, kind.record_type());
+            serde_json::to_string(&load::first_connects(names, over, server, port)?)?
         }
         Command::Load { allowed, denied, attempts, until } => {
             serde_json::to_string(&load::load(&allowed, &denied, attempts, until.as_deref()))?
@@ -151,6 +190,20 @@ fn main() -> Result<()> {
             forge::send(from, to, id, &name, answer, times)?;
             "{}".to_owned()
         }
+        Command::Leak(attempt) => serde_json::to_string(&attempt.make())?,
+        Command::FloodQueries { suffix, server, count } => {
+            serde_json::to_string(&flood::queries(server, &suffix, count)?)?
+        }
+        Command::FloodFlows { first, port, count } => {
+            serde_json::to_string(&flood::flows(first, port, count)?)?
+        }
+        Command::FloodDatagrams { to, count } => {
+            serde_json::to_string(&flood::datagrams(to, count)?)?
+        }
+        Command::Pace { name, server, count } => {
+            serde_json::to_string(&flood::pace(server, &name, count)?)?
+        }
+        Command::Session => return session::run(),
         Command::Burn => burn(),
     };
     println!("{output}");

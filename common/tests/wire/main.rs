@@ -2,6 +2,10 @@
 
 #![cfg(test)]
 
+mod headers;
+mod icmp;
+mod neighbours;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,33 +15,31 @@ use exeat_common::{
     bytes::Bytes,
     flow::protocol,
     id::SubjectId,
-    packet::{Frame, HEADER_BUFFER_BYTES, InvalidFrame, Packet, parse, tcp_flag},
+    limits::RESETS_PER_FLOW,
+    packet::{HEADER_BUFFER_BYTES, InvalidFrame, Packet, parse, tcp_flag},
     reason::{Reason, Verdict},
     wire::{Arrive, Leave, arrive, leave},
 };
 use proptest::prelude::{ProptestConfig, any, proptest};
 use support::{NOW, POD, RESOLVER, World, workload};
 
-const EXACT: SubjectId = SubjectId::pattern(1, true, 3);
-const OTHER: SubjectId = SubjectId::pattern(2, true, 3);
-const SITE: &str = "192.0.2.1";
+pub(crate) const EXACT: SubjectId = SubjectId::pattern(1, true, 3);
+pub(crate) const OTHER: SubjectId = SubjectId::pattern(2, true, 3);
+pub(crate) const SITE: &str = "192.0.2.1";
 
-fn read(frame: &[u8]) -> Result<Frame, InvalidFrame> {
+pub(crate) fn read(frame: &[u8]) -> Result<Packet, InvalidFrame> {
     let mut buffer = [0; HEADER_BUFFER_BYTES];
     let length = frame.len().min(256);
     buffer[..length].copy_from_slice(&frame[..length]);
-    parse(&Bytes::new(&buffer, length), frame.len())
+    parse(&Bytes::new(&buffer, length), frame.len(), &World::default())
 }
 
-fn packet(frame: &[u8]) -> Packet {
-    match read(frame) {
-        Ok(Frame::Ip(packet)) => packet,
-        other => panic!("{other:?}"),
-    }
+pub(crate) fn packet(frame: &[u8]) -> Packet {
+    read(frame).expect("a frame that is read")
 }
 
 /// An IPv4 or IPv6 frame around a transport segment.
-fn frame(from: &str, to: &str, proto: u8, segment: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(from: &str, to: &str, proto: u8, segment: &[u8]) -> Vec<u8> {
     let (from, to): (IpAddr, IpAddr) = (from.parse().expect("one"), to.parse().expect("one"));
     let mut bytes = vec![2; 12];
     match (from, to) {
@@ -65,28 +67,39 @@ fn v6(bytes: &mut Vec<u8>, from: Ipv6Addr, to: Ipv6Addr, proto: u8, segment: &[u
     bytes.extend(segment);
 }
 
-fn tcp(from: u16, to: u16, flags: u8) -> Vec<u8> {
+pub(crate) fn tcp(from: u16, to: u16, flags: u8) -> Vec<u8> {
     let mut bytes = [from.to_be_bytes(), to.to_be_bytes()].concat();
     bytes.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
     bytes
 }
 
-fn udp(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn udp(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(8 + payload.len()).expect("short");
     [&from.to_be_bytes()[..], &to.to_be_bytes(), &length.to_be_bytes(), &[0, 0], payload].concat()
 }
 
 #[track_caller]
-fn check(world: &World, frame: &[u8], verdict: Verdict, reason: Reason) {
-    match leave(Some(&workload()), &packet(frame), world) {
+pub(crate) fn check(world: &World, frame: &[u8], verdict: Verdict, reason: Reason) {
+    check_as(&workload(), world, frame, verdict, reason);
+}
+
+#[track_caller]
+pub(crate) fn check_as(
+    workload: &Workload,
+    world: &World,
+    frame: &[u8],
+    verdict: Verdict,
+    reason: Reason,
+) {
+    match leave(Some(workload), &packet(frame), world) {
         Leave::Judged(decision) => {
             assert_eq!((decision.verdict, decision.reason), (verdict, reason));
         }
-        Leave::Query => panic!("taken for a query"),
+        other @ (Leave::Ended(_) | Leave::Query) => panic!("{other:?}"),
     }
 }
 
-fn granted() -> World {
+pub(crate) fn granted() -> World {
     let mut world = World { generation: 1, ..World::default() };
     world.grant(EXACT, 443, protocol::TCP, RuleValue::ALLOW);
     world.told(SITE, EXACT, NOW);
@@ -125,23 +138,6 @@ fn what_contradicts_itself_is_refused() {
 }
 
 #[test]
-fn extension_headers_are_followed_and_routing_headers_are_not() {
-    let (pod, site) = ("2001:db8::2", "2001:db8::1");
-    let behind = |next: u8, header: [u8; 8]| {
-        let segment = [&header[..], &tcp(1, 443, tcp_flag::SYN)].concat();
-        read(&frame(pod, site, next, &segment))
-    };
-    let Ok(Frame::Ip(packet)) = behind(60, [protocol::TCP, 0, 1, 4, 0, 0, 0, 0]) else {
-        panic!("destination options are followed");
-    };
-    assert_eq!(packet.destination_port, 443);
-    assert!(matches!(behind(44, [protocol::TCP, 0, 0, 1, 0, 0, 0, 0]), Ok(Frame::Ip(_))));
-    let later = behind(44, [protocol::TCP, 0, 0, 9, 0, 0, 0, 0]);
-    assert_eq!(later, Err(InvalidFrame::LaterFragment));
-    assert_eq!(behind(43, [protocol::TCP, 0, 0, 0, 0, 0, 0, 0]), Err(InvalidFrame::Malformed));
-}
-
-#[test]
 fn a_flow_is_judged_once_and_again_when_the_rules_change() {
     let mut world = granted();
     let syn = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
@@ -154,8 +150,84 @@ fn a_flow_is_judged_once_and_again_when_the_rules_change() {
     check(&world, &data, Verdict::Allow, Reason::Established);
     world.generation = 3;
     world.rules.clear();
+    assert_eq!(ended(&world, &data), Some(Reason::Revoked));
+}
+
+/// The reason with which both ends of a connection are told, if they are.
+fn ended(world: &World, frame: &[u8]) -> Option<Reason> {
+    match leave(Some(&workload()), &packet(frame), world) {
+        Leave::Ended(decision) => {
+            assert_eq!(decision.verdict, Verdict::Deny);
+            Some(decision.reason)
+        }
+        Leave::Judged(_) | Leave::Query => None,
+    }
+}
+
+#[test]
+fn the_far_end_of_a_revoked_connection_is_told_a_few_times() {
+    let mut world = granted();
+    world.told(SITE, EXACT, NOW + 100);
+    let syn = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
+    let data = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::ACK));
+    let reset = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::RST));
+    let back = packet(&frame(SITE, POD, protocol::TCP, &tcp(443, 4000, tcp_flag::ACK)));
+    check(&world, &syn, Verdict::Allow, Reason::Registered);
+    let allow = std::mem::take(&mut world.rules);
+    world.generation = 2;
+    world.later = 1;
+    for number in 0..RESETS_PER_FLOW {
+        let frame = if number % 2 == 0 { &data } else { &reset };
+        assert_eq!(ended(&world, frame), Some(Reason::Revoked), "{number}");
+        // Neither a packet from there nor an attempt to begin anew starts the count again.
+        assert_eq!(arrive(Some(&workload()), &back, &world), Arrive::Pass);
+        check(&world, &syn, Verdict::Deny, Reason::PortNotDeclared);
+    }
     check(&world, &data, Verdict::Deny, Reason::Revoked);
-    check(&world, &data, Verdict::Deny, Reason::NameExpired);
+    let kept = *world.flows.borrow().values().next().expect("the flow is kept");
+    assert_eq!((kept.closing, kept.last_seen), (1, NOW), "it ends by its age");
+    // The rules come back: so may the flow.
+    world.rules = allow;
+    world.generation = 3;
+    check(&world, &data, Verdict::Allow, Reason::Registered);
+    check(&world, &data, Verdict::Allow, Reason::Established);
+}
+
+#[test]
+fn nothing_is_sent_to_where_nothing_was_ever_allowed() {
+    let mut world = granted();
+    let elsewhere = "192.0.2.9";
+    for flags in [tcp_flag::SYN, tcp_flag::ACK, tcp_flag::RST, tcp_flag::FIN | tcp_flag::ACK] {
+        let stray = frame(POD, elsewhere, protocol::TCP, &tcp(4000, 443, flags));
+        check(&world, &stray, Verdict::Deny, Reason::NotRegistered);
+    }
+    // Datagrams have no end to be told of.
+    world.grant(EXACT, 4000, protocol::UDP, RuleValue::ALLOW);
+    let datagram = frame(POD, SITE, protocol::UDP, &udp(4000, 4000, b"x"));
+    check(&world, &datagram, Verdict::Allow, Reason::Registered);
+    world.rules.clear();
+    world.generation = 2;
+    check(&world, &datagram, Verdict::Deny, Reason::Revoked);
+    assert!(world.flows.borrow().is_empty());
+}
+
+/// The other end may go on sending: that alone keeps no flow alive.
+#[test]
+fn what_arrives_does_not_renew_the_judgement_of_a_flow() {
+    let mut world = granted();
+    let syn = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
+    let data = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::ACK));
+    let back = packet(&frame(SITE, POD, protocol::TCP, &tcp(443, 4000, tcp_flag::ACK)));
+    check(&world, &syn, Verdict::Allow, Reason::Registered);
+    world.generation = 2;
+    world.later = 1;
+    assert_eq!(arrive(Some(&workload()), &back, &world), Arrive::Pass);
+    check(&world, &data, Verdict::Allow, Reason::Established);
+    world.generation = 3;
+    world.later = 2;
+    world.rules.clear();
+    assert_eq!(arrive(Some(&workload()), &back, &world), Arrive::Pass);
+    assert_eq!(ended(&world, &data), Some(Reason::Revoked));
 }
 
 #[test]
@@ -195,9 +267,21 @@ fn a_full_table_is_stricter_and_not_looser() {
     let world = World { full: true, ..granted() };
     let syn = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
     check(&world, &syn, Verdict::Allow, Reason::Registered);
-    assert_eq!(*world.notes.borrow(), [Reason::TableFull]);
+    assert_eq!(*world.notes.borrow(), [Reason::ShareUsed]);
     let stray = frame(POD, "192.0.2.9", protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
     check(&world, &stray, Verdict::Deny, Reason::NotRegistered);
+}
+
+#[test]
+fn a_flow_ends_with_the_pods_own_reset_and_not_with_one_that_arrives() {
+    let world = granted();
+    let syn = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
+    check(&world, &syn, Verdict::Allow, Reason::Registered);
+    let forged = packet(&frame(SITE, POD, protocol::TCP, &tcp(443, 4000, tcp_flag::RST)));
+    assert_eq!(arrive(Some(&workload()), &forged, &world), Arrive::Pass);
+    let own = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::RST));
+    check(&world, &own, Verdict::Allow, Reason::Established);
+    assert!(world.flows.borrow().is_empty());
 }
 
 #[test]
@@ -243,19 +327,6 @@ fn forged_addresses_and_loopback_on_the_wire_are_refused() {
 }
 
 #[test]
-fn neighbour_discovery_stays_on_the_link() {
-    let world = granted();
-    let solicit = [135, 0, 0, 0, 0, 0, 0, 0];
-    let pod = "fe80::2";
-    for link in ["ff02::1:ff00:1", "fe80::1"] {
-        let frame = frame(pod, link, protocol::ICMPV6, &solicit);
-        check(&world, &frame, Verdict::Allow, Reason::Neighbour);
-    }
-    let away = frame(pod, "2001:db8::1", protocol::ICMPV6, &solicit);
-    check(&world, &away, Verdict::Deny, Reason::SpoofedSource);
-}
-
-#[test]
 fn messages_to_a_resolver_are_for_the_dns_path() {
     let world = granted();
     let to = |segment: &[u8], proto| {
@@ -276,6 +347,7 @@ proptest! {
     fn no_frame_makes_the_parser_panic_or_reach_past_the_frame(
         mut bytes in proptest::collection::vec(any::<u8>(), 0..120),
         kind in 0..4_u8,
+        icmp in any::<bool>(),
     ) {
         // Most random bytes are no IP at all: help them over the first hurdles.
         if bytes.len() > 20 {
@@ -284,8 +356,11 @@ proptest! {
             if kind < 2 {
                 bytes[14] = version;
             }
+            if icmp && bytes.len() > 24 {
+                bytes[20 + usize::from(kind % 2 == 0) * 3] = if kind % 2 == 0 { 1 } else { 58 };
+            }
         }
-        if let Ok(Frame::Ip(packet)) = read(&bytes) {
+        if let Ok(packet) = read(&bytes) {
             assert!(packet.payload + packet.payload_length <= bytes.len());
             let world = granted();
             let _judged = leave(Some(&workload()), &packet, &world);

@@ -4,6 +4,7 @@ mod answer;
 pub mod message;
 mod name;
 mod query;
+pub mod stream;
 
 pub use answer::{Answer, FoundList, Heard, Room, hear};
 pub use message::{InvalidMessage, MESSAGE_BUFFER_BYTES, MessageBytes, Transport};

@@ -1,5 +1,7 @@
 //! Reading hostile bytes from a fixed buffer, in a way every kernel's verifier can follow.
 
+use core::hint::black_box;
+
 /// Bytes after the addressable part of a buffer, so that a field of up to this many bytes can be
 /// taken at any masked offset.
 pub const SLACK: usize = 16;
@@ -13,6 +15,9 @@ pub const SLACK: usize = 16;
 pub struct Bytes<'a, const N: usize> {
     buffer: &'a [u8; N],
     length: usize,
+    /// [`Self::MASK`], but the compiler does not know: it would leave the mask out where a comparison
+    /// made it redundant, and there the verifier may have forgotten what that comparison said.
+    mask: usize,
 }
 
 impl<'a, const N: usize> Bytes<'a, N> {
@@ -25,7 +30,7 @@ impl<'a, const N: usize> Bytes<'a, N> {
     #[inline(always)]
     pub fn new(buffer: &'a [u8; N], length: usize) -> Self {
         let length = if length > N - SLACK { N - SLACK } else { length };
-        Self { buffer, length }
+        Self { buffer, length, mask: black_box(Self::MASK) }
     }
 
     #[inline(always)]
@@ -47,7 +52,7 @@ impl<'a, const N: usize> Bytes<'a, N> {
         if at >= self.length || self.length - at < K {
             return None;
         }
-        let start = at & Self::MASK;
+        let start = at & self.mask;
         self.buffer.get(start..start + K)?.try_into().ok()
     }
 
@@ -56,7 +61,7 @@ impl<'a, const N: usize> Bytes<'a, N> {
         if at >= self.length {
             return None;
         }
-        self.buffer.get(at & Self::MASK).copied()
+        self.buffer.get(at & self.mask).copied()
     }
 
     /// `K` bytes at `at`, of which those past the length are whatever the buffer held. For copying
@@ -64,7 +69,7 @@ impl<'a, const N: usize> Bytes<'a, N> {
     #[inline(always)]
     pub fn residue<const K: usize>(&self, at: usize) -> [u8; K] {
         const { assert!(K <= SLACK) };
-        let start = at & Self::MASK;
+        let start = at & self.mask;
         self.buffer.get(start..start + K).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; K])
     }
 

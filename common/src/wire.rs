@@ -105,7 +105,8 @@ pub fn arrive<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &
     if let Some(flow) = memory.flow(&key)
         && !packet.opens()
     {
-        touch(&key, &flow, packet, memory);
+        // Not judged here: who keeps sending must not make the flow one of the rules of now.
+        touch(&key, &flow, flow.generation, packet, memory);
         return Arrive::Pass;
     }
     if begins_inbound(packet) {
@@ -154,7 +155,7 @@ fn recall<M: Memory>(
         // The pod itself ends it; a reset that arrives may be forged, and only marks the flow.
         memory.remove_flow(key);
     } else {
-        touch(key, known, packet, memory);
+        touch(key, known, generation, packet, memory);
     }
     Recall::Goes(reason)
 }
@@ -181,11 +182,18 @@ fn judge_new<M: Memory>(flow: &Flow<'_>, key: &FlowKey, packet: &Packet, memory:
     decision
 }
 
-/// Writes a flow back if something changed, at most once a second for its time alone.
+/// Writes a flow back if something changed, at most once a second for its time alone. `generation`
+/// is that under which it was last judged.
 #[inline(always)]
-fn touch<M: Memory>(key: &FlowKey, value: &FlowValue, packet: &Packet, memory: &M) {
+fn touch<M: Memory>(
+    key: &FlowKey,
+    value: &FlowValue,
+    generation: u32,
+    packet: &Packet,
+    memory: &M,
+) {
     let renewed = FlowValue {
-        generation: memory.generation(),
+        generation,
         last_seen: memory.now(),
         closing: u8::from(packet.closes()) | value.closing,
         ..*value

@@ -158,6 +158,25 @@ fn a_flow_is_judged_once_and_again_when_the_rules_change() {
     check(&world, &data, Verdict::Deny, Reason::NameExpired);
 }
 
+/// The other end may go on sending: that alone keeps no flow alive.
+#[test]
+fn what_arrives_does_not_renew_the_judgement_of_a_flow() {
+    let mut world = granted();
+    let syn = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
+    let data = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::ACK));
+    let back = packet(&frame(SITE, POD, protocol::TCP, &tcp(443, 4000, tcp_flag::ACK)));
+    check(&world, &syn, Verdict::Allow, Reason::Registered);
+    world.generation = 2;
+    world.later = 1;
+    assert_eq!(arrive(Some(&workload()), &back, &world), Arrive::Pass);
+    check(&world, &data, Verdict::Allow, Reason::Established);
+    world.generation = 3;
+    world.later = 2;
+    world.rules.clear();
+    assert_eq!(arrive(Some(&workload()), &back, &world), Arrive::Pass);
+    check(&world, &data, Verdict::Deny, Reason::Revoked);
+}
+
 #[test]
 fn a_redirect_that_is_seen_on_the_wire_went_past_its_target() {
     let mut world = granted();

@@ -49,10 +49,25 @@ impl Ends {
     ///
     /// If the ends are not of one IP version.
     pub fn syn(&self) -> Vec<u8> {
-        const FIVE_WORDS: u8 = 5 << 4;
         const SYN: u8 = 0x02;
+        self.tcp(SYN, &[])
+    }
+
+    /// A segment of a connection that is open.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::udp`].
+    pub fn ack(&self, payload: &[u8]) -> Vec<u8> {
+        const ACK: u8 = 0x10;
+        self.tcp(ACK, payload)
+    }
+
+    fn tcp(&self, flags: u8, payload: &[u8]) -> Vec<u8> {
+        const FIVE_WORDS: u8 = 5 << 4;
         let mut segment = self.ports();
-        segment.extend([0, 0, 0, 1, 0, 0, 0, 0, FIVE_WORDS, SYN, 0xff, 0xff, 0, 0, 0, 0]);
+        segment.extend([0, 0, 0, 1, 0, 0, 0, 0, FIVE_WORDS, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        segment.extend(payload);
         let sum = self.sum(TCP, &segment);
         segment.splice(16..18, sum.to_be_bytes());
         self.frame(TCP, &segment)
@@ -148,7 +163,7 @@ mod tests {
             source: "10.244.0.7:40000".parse().expect("an end"),
             destination: "192.0.2.1:443".parse().expect("an end"),
         };
-        for (frame, protocol) in [(ends.syn(), 6), (ends.udp(b"odd"), 17)] {
+        for (frame, protocol) in [(ends.syn(), 6), (ends.ack(b"even"), 6), (ends.udp(b"odd"), 17)] {
             assert_eq!(checksum(&frame[14..34]), 0);
             let mut covered = frame[26..34].to_vec();
             covered.extend([0, protocol, 0, u8::try_from(frame.len() - 34).expect("short")]);

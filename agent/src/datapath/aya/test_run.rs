@@ -25,7 +25,7 @@ pub enum WireProgram {
 }
 
 impl WireProgram {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::FromPod => program::FROM_POD,
             Self::ToPod => program::TO_POD,

@@ -128,8 +128,9 @@ pub const FLOW_IDLE_TCP_SECONDS: u32 = 24 * 3600;
 pub const FLOW_IDLE_CLOSING_SECONDS: u32 = 60;
 /// As above, for UDP and ICMP.
 pub const FLOW_IDLE_DATAGRAM_SECONDS: u32 = 180;
-/// Questions that one TCP segment may carry; with more of them the connection is reset.
-pub const SEGMENT_QUESTIONS: usize = 4;
+/// Questions that one TCP segment may carry, as resolvers that ask for both families write them; with
+/// more of them the connection is reset.
+pub const SEGMENT_QUESTIONS: usize = 2;
 /// Seconds for which a query is remembered.
 pub const QUERY_SECONDS: u32 = 15;
 /// Denial events one workload may emit a second; the rest is only counted.

@@ -58,7 +58,7 @@ fn handshake(world: &World, first: u32) {
 /// A message of `length` bytes that is like no other, and full of what looks like a length.
 fn message(number: u8, length: u16) -> Vec<u8> {
     assert!(is_length(length) && length <= 255);
-    let byte = |at: u16| if at % 2 == 0 { 0 } else { (u16::from(number) * 7 + at) % 40 };
+    let byte = |at: u16| if at.is_multiple_of(2) { 0 } else { (u16::from(number) * 7 + at) % 40 };
     (0..length).map(|at| u8::try_from(byte(at)).expect("small")).collect()
 }
 

@@ -26,6 +26,7 @@ macro_rules! debug_line {
 mod count;
 mod dns;
 mod load;
+mod segment;
 mod socket;
 mod tables;
 mod wire;

@@ -4,7 +4,7 @@ use aya_ebpf::programs::TcContext;
 use exeat_common::{
     abi::Workload,
     bytes::Bytes,
-    flow::Flow,
+    flow::{Flow, protocol},
     id::WorkloadId,
     packet::{Frame, parse},
     reason::{Layer, Reason, Verdict},
@@ -15,6 +15,7 @@ use crate::{
     count::{self, Tally},
     dns,
     load::{self, FrameFacts, Scratch},
+    segment,
     tables::{Maps, workload_by_ifindex},
 };
 
@@ -45,7 +46,13 @@ pub(crate) fn from_pod(ctx: &TcContext) -> Fate {
     match judge(workload, scratch) {
         Judged::Go => Fate::Go,
         Judged::Stop => Fate::Stop,
-        Judged::Query => dns::query(ctx, workload, scratch),
+        Judged::Query => {
+            if scratch.packet.protocol == protocol::TCP {
+                segment::query(ctx, workload, scratch)
+            } else {
+                dns::query(ctx, workload, scratch)
+            }
+        }
     }
 }
 
@@ -64,6 +71,7 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
     };
     match arrive(Some(workload), &scratch.packet, &Maps::new(&scratch.veil)) {
         Arrive::Pass => Fate::Go,
+        Arrive::Accepted => dns::accepted(workload, scratch),
         Arrive::Answer => dns::answer(ctx, workload, scratch),
     }
 }

@@ -2,8 +2,8 @@
 
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use exeat_common::{
-    abi::{AnswerHeader, QueryHeader},
-    dns::{MESSAGE_BUFFER_BYTES, Room},
+    abi::{AnswerHeader, QueryHeader, StreamValue},
+    dns::{MESSAGE_BUFFER_BYTES, Room, stream::Segment},
     packet::{HEADER_BUFFER_BYTES, Packet},
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -21,6 +21,9 @@ pub(crate) struct Scratch {
     /// What [`Maps::veil`](crate::tables::Maps) passes numbers through.
     pub(crate) veil: Word,
     pub(crate) header: [u8; HEADER_BUFFER_BYTES],
+    /// Place of the TCP segment in hand, and the connection it belongs to.
+    pub(crate) segment: Segment,
+    pub(crate) stream: StreamValue,
     pub(crate) query: QueryArea,
     pub(crate) answer: AnswerArea,
 }

@@ -110,7 +110,7 @@ fn messages(
         }
         match message(ctx, workload, scratch, at, announced) {
             Outcome::Through => {}
-            other => return other,
+            stopped @ (Outcome::Dropped(_) | Outcome::Refused | Outcome::Broken) => return stopped,
         }
         let veil = Maps::new(&scratch.veil);
         at = veil.veil(at + announced);

@@ -52,7 +52,7 @@ enum Command {
         /// Writes in pieces: takes a breath after so many bytes.
         #[arg(long)]
         cut: Vec<usize>,
-        /// Sends each piece at once (TCP_NODELAY).
+        /// Sends each piece at once (`TCP_NODELAY`).
         #[arg(long)]
         no_delay: bool,
         #[arg(long, default_value_t = 5000)]
@@ -181,7 +181,7 @@ fn main() -> Result<()> {
         Command::Stream { questions, server, cut, no_delay, timeout_ms } => {
             let timeout = Duration::from_millis(timeout_ms);
             let questions =
-                stream::Questions { questions: &questions, server, cuts: &cut, no_delay, timeout };
+                stream::Questions { list: &questions, server, cuts: &cut, no_delay, timeout };
             serde_json::to_string(&stream::ask(&questions)?)?
         }
         Command::Connect { address, port, timeout_ms } => {

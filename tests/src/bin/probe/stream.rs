@@ -14,7 +14,7 @@ use crate::reach::{micros, word};
 
 pub(crate) struct Questions<'a> {
     /// Each `NAME/TYPE`.
-    pub(crate) questions: &'a [String],
+    pub(crate) list: &'a [String],
     pub(crate) server: SocketAddr,
     /// After how many bytes the writer takes a breath.
     pub(crate) cuts: &'a [usize],
@@ -27,7 +27,7 @@ const BREATH: Duration = Duration::from_millis(20);
 
 pub(crate) fn ask(questions: &Questions<'_>) -> Result<Stream> {
     let mut bytes = Vec::new();
-    for (id, question) in (1..).zip(questions.questions) {
+    for (id, question) in (1..).zip(questions.list) {
         let message = message(id, question)?;
         bytes.extend(u16::try_from(message.len()).context("a short question")?.to_be_bytes());
         bytes.extend(message);
@@ -67,7 +67,7 @@ fn exchange(
         std::thread::sleep(BREATH);
         from = cut;
     }
-    for _ in questions.questions {
+    for _ in questions.list {
         let mut length = [0; 2];
         stream.read_exact(&mut length)?;
         let mut answer = vec![0; u16::from_be_bytes(length).into()];

@@ -15,8 +15,7 @@ pub const SLACK: usize = 16;
 pub struct Bytes<'a, const N: usize> {
     buffer: &'a [u8; N],
     length: usize,
-    /// [`Self::MASK`], but the compiler does not know: it would leave the mask out where a comparison
-    /// made it redundant, and there the verifier may have forgotten what that comparison said.
+    /// [`Self::MASK`], which stays where a comparison made it redundant.
     mask: usize,
 }
 
@@ -30,7 +29,7 @@ impl<'a, const N: usize> Bytes<'a, N> {
     #[inline(always)]
     pub fn new(buffer: &'a [u8; N], length: usize) -> Self {
         let length = if length > N - SLACK { N - SLACK } else { length };
-        Self { buffer, length, mask: black_box(Self::MASK) }
+        Self { buffer, length, mask: kept(Self::MASK) }
     }
 
     #[inline(always)]
@@ -83,6 +82,15 @@ impl<'a, const N: usize> Bytes<'a, N> {
     pub fn u32(&self, at: usize) -> Option<u32> {
         self.array(at).map(u32::from_be_bytes)
     }
+}
+
+/// A mask that the compiler keeps: it does not know the number.
+///
+/// It would leave out a mask of a number that was compared before. The verifier of Linux before 6.8
+/// may know less: it forgets what a comparison said of a number if another copy of it was compared.
+#[inline(always)]
+pub fn kept(mask: usize) -> usize {
+    black_box(mask)
 }
 
 /// What plain Rust cannot say to the kernel's verifier and compiler.

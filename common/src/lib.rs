@@ -20,4 +20,5 @@ pub mod memory;
 pub mod packet;
 pub mod reason;
 pub mod replay;
+pub mod reply;
 pub mod wire;

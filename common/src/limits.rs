@@ -133,5 +133,13 @@ pub const FLOW_IDLE_DATAGRAM_SECONDS: u32 = 180;
 pub const SEGMENT_QUESTIONS: usize = 2;
 /// Seconds for which a query is remembered.
 pub const QUERY_SECONDS: u32 = 15;
+/// Bytes of a denied packet that an ICMP error quotes. The socket is found by the IP header and eight
+/// bytes (RFC 792); this is room for extension headers.
+pub const QUOTE_BYTES: usize = 128;
+/// Replies to denied packets that one workload gets a second, resets and ICMP errors together; the
+/// rest is dropped in silence. As many as Linux sends of its own (`net.ipv4.icmp_msgs_per_sec`).
+pub const REPLIES_PER_SECOND: u32 = 1_000;
+/// Resets that go on to the remote end of one TCP flow which is not allowed any more.
+pub const RESETS_PER_FLOW: u8 = 4;
 /// Denial events one workload may emit a second; the rest is only counted.
 pub const EVENTS_PER_SECOND: u32 = 200;

@@ -34,8 +34,8 @@ pub trait Memory: Tables + Veil {
     fn flow(&self, key: &FlowKey) -> Option<FlowValue>;
     /// Remembers a flow that begins, in the place of an ended one with the same ends.
     fn begin_flow(&self, key: &FlowKey, value: &FlowValue) -> Result<(), Full>;
-    /// Writes back a flow that is remembered, unless it was collected meanwhile.
-    fn renew_flow(&self, key: &FlowKey, value: &FlowValue);
+    /// Writes back a flow that is remembered, unless it was collected meanwhile; says whether it did.
+    fn renew_flow(&self, key: &FlowKey, value: &FlowValue) -> bool;
     fn remove_flow(&self, key: &FlowKey);
     fn set_query(&self, key: &QueryKey, value: &QueryValue) -> Result<(), Full>;
     /// Returns the query and forgets it.

@@ -45,13 +45,7 @@ pub(crate) fn count(
     reason: Reason,
     tally: Tally,
 ) {
-    let key = CounterKey {
-        workload,
-        layer: layer as u8,
-        verdict: verdict as u8,
-        reason: reason as u8,
-        reserved: 0,
-    };
+    let key = CounterKey::new(workload, layer, verdict, reason);
     if let Some(value) = COUNTERS.get_ptr_mut(key) {
         // SAFETY: the slot belongs to this CPU, and the program cannot be migrated while it runs;
         // another program on this CPU could at worst lose one count.

@@ -55,8 +55,8 @@ pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch)
 /// A trusted resolver accepts a connection.
 #[inline(never)]
 pub(crate) fn accepted(workload: &Workload, scratch: &Scratch) -> Fate {
-    let Scratch { packet, header, veil, .. } = scratch;
-    accept(workload, packet, &Bytes::new(header, header.len()), &Maps::new(veil));
+    let Scratch { packet, facts, header, veil, .. } = scratch;
+    accept(workload, packet, &Bytes::new(header, facts.length), &Maps::new(veil));
     Fate::Go
 }
 

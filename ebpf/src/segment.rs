@@ -16,6 +16,7 @@ use crate::{
     count,
     dns::count,
     load::{self, Scratch},
+    refuse,
     tables::Maps,
     wire::Fate,
 };
@@ -51,10 +52,10 @@ pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch)
             count(workload.id, scratch.facts, Verdict::Deny, reason);
             Fate::Stop
         }
-        Outcome::Refused => Fate::Stop,
+        Outcome::Refused => refuse::both_ends(ctx, workload.id, scratch),
         Outcome::Broken => {
             count(workload.id, scratch.facts, Verdict::Deny, Reason::DnsMalformed);
-            Fate::Stop
+            refuse::both_ends(ctx, workload.id, scratch)
         }
     }
 }
@@ -63,13 +64,13 @@ pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch)
 /// taught the verifier about them would multiply the paths through the loop over the messages.
 #[inline(never)]
 fn locate(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch) -> Piece {
-    let Scratch { packet, header, segment, stream, veil, .. } = scratch;
+    let Scratch { packet, facts, header, segment, stream, veil, .. } = scratch;
     let head = if packet.payload_length < LENGTH_BYTES {
         0
     } else {
         load::load_word(ctx, packet.payload).unwrap_or_default()
     };
-    let Some(found) = Segment::read(packet, &Bytes::new(header, header.len()), head) else {
+    let Some(found) = Segment::read(packet, &Bytes::new(header, facts.length), head) else {
         return Piece::Broken;
     };
     *segment = found;

@@ -123,6 +123,7 @@ fn a_question_over_tcp_may_come_in_pieces() {
             assert_eq!(told.answers[0].addresses, [ip(address)], "{way}");
             let (arrived, told) = ask("www.example.org");
             assert_eq!((arrived, told.answers.len()), (0, 0), "{way}: {told:?}");
+            assert_eq!(told.end, "ECONNRESET", "{way}: the client knows: {told:?}");
         }
     }
 }
@@ -140,10 +141,14 @@ fn two_questions_in_one_segment_are_both_judged() {
     };
     let (granted, _, told) = ask(&["www.example.com/A", "www.example.com/AAAA"]);
     assert_eq!((granted, told.end.as_str()), (2, "OK"), "{told:?}");
+    let three = ["www.example.com/A", "www.example.com/AAAA", "www.example.com/TXT"];
+    let (granted, _, told) = ask(&three);
+    assert_eq!((granted, told.end.as_str()), (0, "ECONNRESET"), "more than are read: {told:?}");
     let mixed = ["www.example.com/A", "www.example.org/A"];
     let reversed = ["www.example.org/A", "www.example.com/A"];
     for questions in [mixed, reversed] {
         let (granted, refused, told) = ask(&questions);
         assert_eq!((granted, refused, told.answers.len()), (0, 0, 0), "{told:?}");
+        assert_eq!(told.end, "ECONNRESET", "{questions:?}");
     }
 }

@@ -211,7 +211,9 @@ impl Memory for Heard<'_> {
         Err(Full::Table)
     }
 
-    fn renew_flow(&self, _: &FlowKey, _: &FlowValue) {}
+    fn renew_flow(&self, _: &FlowKey, _: &FlowValue) -> bool {
+        false
+    }
 
     fn remove_flow(&self, _: &FlowKey) {}
 

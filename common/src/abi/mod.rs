@@ -46,3 +46,14 @@ macro_rules! abi {
     };
 }
 use abi;
+
+/// Two halfwords that lie one after the other, as the word they make.
+///
+/// The kernel hashes a key by words. Where a key was written in smaller pieces just before, the
+/// processor cannot forward them and waits; so the keys of every packet are made of words.
+#[inline(always)]
+const fn halves(first: u16, second: u16) -> u32 {
+    let [a, b] = first.to_ne_bytes();
+    let [c, d] = second.to_ne_bytes();
+    u32::from_ne_bytes([a, b, c, d])
+}

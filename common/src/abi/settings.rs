@@ -1,7 +1,10 @@
 //! The settings that hold for all workloads.
 
 use super::abi;
-use crate::limits::{CGROUP_DEPTHS, QUERY_TYPES};
+use crate::{
+    bytes::kept,
+    limits::{CGROUP_DEPTHS, QUERY_TYPES},
+};
 
 /// Switches of [`Settings::flags`].
 pub mod setting_flag {
@@ -27,7 +30,9 @@ abi! {
         pub longest_wildcard_bytes: u32,
         /// Levels below the cgroup2 root at which workloads are found, deepest first; 0 ends it.
         pub cgroup_depths: [u8; CGROUP_DEPTHS],
-        pub reserved: u32,
+        /// Ports of the trusted resolvers: bit `n % 32` for port `n`, see
+        /// [`Settings::may_be_resolver`].
+        pub resolver_ports: u32,
         /// Record types that may be asked for, a bit each; see [`Settings::may_ask`].
         pub query_types: QueryTypeSet,
     }
@@ -41,6 +46,18 @@ const WORDS: usize = QUERY_TYPES / WORD_BITS;
 pub type QueryTypeSet = [u32; WORDS];
 
 impl Settings {
+    /// The bit of [`Settings::resolver_ports`] that stands for this port, among others.
+    #[inline(always)]
+    pub const fn resolver_port(port: u16) -> u32 {
+        1 << (port % 32)
+    }
+
+    /// False if no trusted resolver has this port: so most packets need no look at the table.
+    #[inline(always)]
+    pub const fn may_be_resolver(&self, port: u16) -> bool {
+        self.resolver_ports & Self::resolver_port(port) != 0
+    }
+
     /// Whether questions of this type may leave. Types past the end of the set may not.
     #[inline(always)]
     pub fn may_ask(&self, query_type: u16) -> bool {
@@ -48,7 +65,7 @@ impl Settings {
         if query_type >= QUERY_TYPES {
             return false;
         }
-        let word = self.query_types.get((query_type / WORD_BITS) & (WORDS - 1));
+        let word = self.query_types.get((query_type / WORD_BITS) & kept(WORDS - 1));
         word.is_some_and(|word| word >> (query_type % WORD_BITS) & 1 != 0)
     }
 }
@@ -66,7 +83,7 @@ mod tests {
             minimum_ttl_seconds: 0,
             longest_wildcard_bytes: 0,
             cgroup_depths: [0; _],
-            reserved: 0,
+            resolver_ports: 0,
             query_types: [0; _],
         };
         assert!((0..=u16::MAX).all(|it| !settings.may_ask(it)));

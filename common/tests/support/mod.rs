@@ -174,10 +174,14 @@ impl Memory for World {
         Ok(())
     }
 
-    fn renew_flow(&self, key: &FlowKey, value: &FlowValue) {
-        if let Some(flow) = self.flows.borrow_mut().get_mut(key) {
+    fn renew_flow(&self, key: &FlowKey, value: &FlowValue) -> bool {
+        let mut flows = self.flows.borrow_mut();
+        let flow = flows.get_mut(key);
+        let is_there = flow.is_some();
+        if let Some(flow) = flow {
             *flow = *value;
         }
+        is_there
     }
 
     fn remove_flow(&self, key: &FlowKey) {

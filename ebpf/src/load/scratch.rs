@@ -5,6 +5,7 @@ use exeat_common::{
     abi::{AnswerHeader, QueryHeader, StreamValue},
     dns::{MESSAGE_BUFFER_BYTES, Room, stream::Segment},
     packet::{HEADER_BUFFER_BYTES, Packet},
+    reply::Reply,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -21,6 +22,7 @@ pub(crate) struct Scratch {
     /// What [`Maps::veil`](crate::tables::Maps) passes numbers through.
     pub(crate) veil: Word,
     pub(crate) header: [u8; HEADER_BUFFER_BYTES],
+    pub(crate) reply: Reply,
     /// Place of the TCP segment in hand, and the connection it belongs to.
     pub(crate) segment: Segment,
     pub(crate) stream: StreamValue,
@@ -44,15 +46,23 @@ pub(crate) struct AnswerArea {
     pub(crate) message: [u8; MESSAGE_BUFFER_BYTES],
 }
 
-#[btf_map]
-static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+/// Who uses a scratch. Each has its own: [`copy_to_pod`](super::copy_to_pod) runs the program on
+/// the way to the pod inside the one on the way from it.
+#[derive(Clone, Copy)]
+pub(crate) enum Hook {
+    FromPod = 0,
+    ToPod = 1,
+}
 
-/// The scratch of this CPU.
+#[btf_map]
+static SCRATCH: PerCpuArray<Scratch, 2> = PerCpuArray::new();
+
+/// The scratch of this CPU for this hook.
 #[inline(always)]
-pub(crate) fn scratch() -> Option<&'static mut Scratch> {
-    let slot = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: the slot belongs to this CPU; the traffic control hooks run with bottom halves
-    // disabled and are the only users, so no second run can interrupt this one, and each run
-    // calls this once.
+pub(crate) fn scratch(hook: Hook) -> Option<&'static mut Scratch> {
+    let slot = SCRATCH.get_ptr_mut(hook as u32)?;
+    // SAFETY: the slot belongs to this CPU and to this hook; the traffic control hooks run with
+    // bottom halves disabled and never inside themselves, so no second run can interrupt this one,
+    // and each run calls this once.
     Some(unsafe { &mut *slot })
 }

@@ -72,9 +72,8 @@ impl Memory for Maps<'_> {
     }
 
     #[inline(always)]
-    fn renew_flow(&self, key: &FlowKey, value: &FlowValue) {
-        // If it was collected meanwhile, the next packet is judged anew.
-        let _collected = FLOWS.insert(key, value, u64::from(BPF_EXIST));
+    fn renew_flow(&self, key: &FlowKey, value: &FlowValue) -> bool {
+        FLOWS.insert(key, value, u64::from(BPF_EXIST)).is_ok()
     }
 
     #[inline(always)]

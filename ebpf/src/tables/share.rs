@@ -3,7 +3,10 @@
 use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::HashMap, macros::btf_map};
 use exeat_common::{
     id::WorkloadId,
-    limits::{FLOWS_PER_WORKLOAD, QUERIES_PER_WORKLOAD, QUERY_SECONDS, WORKLOADS_ENTRIES},
+    limits::{
+        FLOWS_PER_WORKLOAD, QUERIES_PER_WORKLOAD, QUERY_SECONDS, REPLIES_PER_SECOND,
+        WORKLOADS_ENTRIES,
+    },
 };
 
 use super::{clock::seconds, word::Word};
@@ -12,14 +15,20 @@ use super::{clock::seconds, word::Word};
 static QUOTA: HashMap<WorkloadId, Share, WORKLOADS_ENTRIES> = HashMap::new();
 
 /// What a share begins as. Not on the stack, of which little is left where it is needed.
-static UNUSED: Share =
-    Share { facts: Word::new(0), events: Word::new(0), queries: Word::new(0), flows: Word::new(0) };
+static UNUSED: Share = Share {
+    facts: Word::new(0),
+    events: Word::new(0),
+    replies: Word::new(0),
+    queries: Word::new(0),
+    flows: Word::new(0),
+};
 
 /// `QuotaValue` as the kernel sees it.
 #[repr(C)]
 pub(super) struct Share {
     pub(super) facts: Word,
     events: Word,
+    replies: Word,
     queries: Word,
     pub(super) flows: Word,
 }
@@ -73,6 +82,19 @@ pub(crate) fn may_emit(workload: WorkloadId, limit: u32) -> bool {
     // Two CPUs may both count one: the limit is a rate, not a ledger.
     share.events.store(second | (count + 1));
     count < u64::from(limit)
+}
+
+/// Whether one more packet of `workload` may be replied to in this second. Never more than the
+/// limit: where two CPUs count at once, one of them is refused.
+#[inline(always)]
+pub(crate) fn may_reply(workload: WorkloadId) -> bool {
+    let Some(share) = share(workload) else {
+        return false;
+    };
+    let second = u64::from(seconds()) << 32;
+    let word = share.replies.load();
+    let count = if word & !0xffff_ffff == second { word & 0xffff_ffff } else { 0 };
+    count < u64::from(REPLIES_PER_SECOND) && share.replies.exchange(word, second | (count + 1))
 }
 
 /// The share of `workload`, which is made when first used.

@@ -7,6 +7,7 @@ use exeat_common::{
     abi::{QueryKey, QueryValue},
     address::Address,
     flow::protocol,
+    limits::REPLIES_PER_SECOND,
     reason::{Layer, Reason, Verdict},
     replay::{FRAME_BYTES, Replay, STAMPS},
 };
@@ -52,6 +53,8 @@ pub(crate) struct Case {
     pub(crate) replay: Option<Replay>,
     /// Frames that go before, once.
     pub(crate) before: Vec<(WireProgram, Vec<u8>)>,
+    /// Runs after those frames that are not measured.
+    pub(crate) warm: u32,
     pub(crate) action: i32,
     /// What each run counts.
     pub(crate) counts: Option<Counter>,
@@ -72,6 +75,7 @@ fn packets() -> Vec<Case> {
     let stranger = to(SocketAddr::new(ip("192.0.2.1"), 443));
     let opened = [&told[..], &[(WireProgram::FromPod, by_name.syn())]].concat();
     let allow = |reason| Some((Layer::Wire, Verdict::Allow, reason));
+    let denied = Some((Layer::Wire, Verdict::Deny, Reason::NotRegistered));
     vec![
         Case {
             goal: Some(90),
@@ -103,9 +107,16 @@ fn packets() -> Vec<Case> {
             ..replayed("new flow, by a declared prefix", by_prefix.syn(), &[SOURCE_PORT_AT])
         },
         Case {
+            action: TC_ACT_REDIRECT,
+            counts: denied,
+            ..replayed("denied packet, with its reset", stranger.syn(), &[])
+        },
+        Case {
+            // A second may begin meanwhile, with its replies; the median does not mind.
+            warm: 2 * REPLIES_PER_SECOND,
             action: TC_ACT_SHOT,
-            counts: Some((Layer::Wire, Verdict::Deny, Reason::NotRegistered)),
-            ..replayed("denied packet", stranger.syn(), &[])
+            counts: denied,
+            ..replayed("denied packet, dropped", stranger.syn(), &[])
         },
     ]
 }
@@ -200,6 +211,7 @@ fn direct(name: &'static str, frame: Vec<u8>) -> Case {
         runs: RUNS,
         replay: None,
         before: Vec::new(),
+        warm: 0,
         action: TC_ACT_UNSPEC,
         counts: None,
     }

@@ -77,7 +77,7 @@ impl Bench {
     pub(crate) fn check(&mut self, case: &Case) -> Result<()> {
         self.begin(case)?;
         let before = self.counted()?;
-        let timed = self.batch(case, Subject::Wire(case.program))?;
+        let timed = self.batch(case, Subject::Wire(case.program), case.runs)?;
         let after = self.counted()?;
         ensure!(timed.action == case.action, "{}: action {}", case.name, timed.action);
         let counted: Vec<_> = after.iter().filter(|it| !before.contains(it)).collect();
@@ -111,9 +111,9 @@ impl Bench {
     /// Nanoseconds of a case beyond those of the empty program in its place.
     pub(crate) fn measure(&mut self, case: &Case) -> Result<i64> {
         self.begin(case)?;
-        let empty = self.batch(case, Subject::Empty)?;
+        let empty = self.batch(case, Subject::Empty, case.runs)?;
         self.begin(case)?;
-        let all = self.batch(case, Subject::Wire(case.program))?;
+        let all = self.batch(case, Subject::Wire(case.program), case.runs)?;
         Ok(nanoseconds(all.each) - nanoseconds(empty.each))
     }
 
@@ -130,6 +130,9 @@ impl Bench {
         for (program, frame) in &case.before {
             self.kernel.run_frame(*program, frame)?;
         }
+        if case.warm > 0 {
+            self.batch(case, Subject::Wire(case.program), case.warm)?;
+        }
         // A full ring would make events cheaper than they are.
         let events = &mut self.events;
         self.runtime.block_on(async {
@@ -140,10 +143,10 @@ impl Bench {
         })
     }
 
-    fn batch(&mut self, case: &Case, subject: Subject) -> Result<Timed> {
+    fn batch(&mut self, case: &Case, subject: Subject, runs: u32) -> Result<Timed> {
         let timed = match &case.replay {
-            Some(replay) => self.stopwatch.replay(subject, replay, case.runs)?,
-            None => self.stopwatch.run(&self.kernel, subject, &case.frame, case.runs)?,
+            Some(replay) => self.stopwatch.replay(subject, replay, runs)?,
+            None => self.stopwatch.run(&self.kernel, subject, &case.frame, runs)?,
         };
         Ok(timed)
     }

@@ -148,8 +148,8 @@ impl Report {
         }
         text.push_str(
             "\nThe kernel cannot run socket programs on their own: connect() is a UDP socket's call \
-             with them\nattached, beyond the same call without. Denied packets and refused \
-             questions are those beyond\nthe 200 a second that are reported.\n",
+             with them\nattached, beyond the same call without. Of a second's denied packets and \
+             refused questions\nthe first 200 are reported to user space as well; a batch has 1000.\n",
         );
         text
     }

@@ -180,22 +180,16 @@ mod tests {
     #[test]
     fn idle_times_differ_by_protocol_and_state() {
         let flow = |protocol, closing, last_seen| {
-            let key = FlowKey {
-                workload: WorkloadId::new(1),
-                local: Address::default(),
-                remote: Address::default(),
-                local_port: 1,
-                remote_port: 2,
-                protocol,
-                reserved: [0; 3],
-            };
+            let [local, remote] = [1, 2].map(|port| (Address::default(), port));
+            let key = FlowKey::new(WorkloadId::new(1), protocol, local, remote);
             let value = FlowValue {
                 generation: 1,
                 last_seen,
                 subject: SubjectId::NONE,
                 direction: direction::OUTBOUND,
                 closing,
-                reserved: [0; 2],
+                resets: 0,
+                reserved: 0,
             };
             is_idle(&key, &value, 10_000)
         };

@@ -3,6 +3,7 @@
 mod dns;
 mod flood;
 mod forge;
+mod leak;
 mod load;
 mod reach;
 mod stream;
@@ -116,6 +117,8 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         times: u32,
     },
+    /// Tries one way out of the pod.
+    Leak(leak::Attempt),
     /// Asks for `n<i>.SUFFIX`, again and again, and reads no answer.
     FloodQueries {
         suffix: String,
@@ -204,6 +207,7 @@ fn main() -> Result<()> {
             forge::send(from, to, id, &name, answer, times)?;
             "{}".to_owned()
         }
+        Command::Leak(attempt) => serde_json::to_string(&attempt.make())?,
         Command::FloodQueries { suffix, server, count } => {
             serde_json::to_string(&flood::queries(server, &suffix, count)?)?
         }

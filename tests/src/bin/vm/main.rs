@@ -37,7 +37,12 @@ fn begin() -> Result<()> {
     ground::prepare()?;
     let program = env::current_exe().context("path of this program")?;
     let mut steps = Command::new(program);
-    let status = steps.arg(STEPS).env("EXEAT_BIN", AGENT).status().context("start the steps")?;
+    let status = steps
+        .arg(STEPS)
+        .env("EXEAT_BIN", AGENT)
+        .env("EXEAT_LOG", "exeat_agent=debug")
+        .status()
+        .context("start the steps")?;
     eprintln!("exeat-vm: the steps ended with {status}");
     Ok(())
 }

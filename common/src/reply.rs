@@ -215,10 +215,13 @@ fn prohibit<V: Veil>(
     reply: &mut Reply,
 ) -> bool {
     let whole = packet.payload + packet.payload_length - ETHERNET_BYTES;
-    let quote = (if whole > QUOTE_BYTES { QUOTE_BYTES } else { whole }) & !3;
+    let quote = veil.veil((if whole > QUOTE_BYTES { QUOTE_BYTES } else { whole }) & !3);
     let Some(quoted) = sum_quote(header, veil.veil(quote)) else {
         return false;
     };
+    if quote > QUOTE_BYTES {
+        return false;
+    }
     let is_v4 = way.from.is_v4();
     let length = ICMP_BYTES + quote;
     let (kind, number, ends) = if is_v4 {

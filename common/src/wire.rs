@@ -67,32 +67,22 @@ pub fn leave<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &M
     };
     let key = outbound_key(known.id, packet);
     // An opening segment begins a new flow, whatever used the same ports before.
-    let recalled = if packet.opens() { None } else { memory.flow(&key) };
-    let mut lapsed = NO_FLOW;
-    if let Some(known_flow) = recalled {
-        match recall(&flow, &key, &known_flow, packet, memory) {
-            Recall::Goes(reason) => return Leave::Judged(Decision::allow(reason)),
-            Recall::Anew => lapsed = known_flow,
-        }
+    if !packet.opens()
+        && let Some(known_flow) = memory.flow(&key)
+        && let Recall::Goes(reason) = recall(&flow, &key, &known_flow, packet, memory)
+    {
+        return Leave::Judged(Decision::allow(reason));
     }
     let decision = judge_new(&flow, &key, packet, memory);
-    if decision.verdict == Verdict::Allow || lapsed.direction == NO_FLOW.direction {
+    if decision.verdict == Verdict::Allow || packet.opens() {
         return Leave::Judged(decision);
     }
-    end(&key, &lapsed, decision, memory)
+    // Looked up again rather than kept: `decide` would be verified once for each of its states.
+    match memory.flow(&key) {
+        Some(lapsed) => end(&key, &lapsed, decision, memory),
+        None => Leave::Judged(decision),
+    }
 }
-
-/// What stands for no flow. An `Option` would leave its payload undefined on one path, and the
-/// verifier refuses the register that LLVM leaves it in.
-const NO_FLOW: FlowValue = FlowValue {
-    generation: 0,
-    last_seen: 0,
-    subject: SubjectId::NONE,
-    direction: 0,
-    closing: 0,
-    resets: 0,
-    reserved: 0,
-};
 
 /// Denies a packet of a flow that was allowed when it began. A TCP connection stays known for a
 /// while, so that the remote end is told, and a few times at most: what tells it is a packet to
@@ -158,7 +148,8 @@ pub fn arrive<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &
             subject: SubjectId::NONE,
             direction: direction::INBOUND,
             closing: 0,
-            ..NO_FLOW
+            resets: 0,
+            reserved: 0,
         };
         if let Err(full) = memory.begin_flow(&key, &value) {
             memory.note(known.id, full.reason());
@@ -216,7 +207,8 @@ fn judge_new<M: Memory>(flow: &Flow<'_>, key: &FlowKey, packet: &Packet, memory:
             subject: decision.subject,
             direction: direction::OUTBOUND,
             closing: u8::from(packet.closes()),
-            ..NO_FLOW
+            resets: 0,
+            reserved: 0,
         };
         if let Err(full) = memory.begin_flow(key, &value) {
             memory.note(key.workload, full.reason());

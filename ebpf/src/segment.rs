@@ -25,7 +25,9 @@ use crate::{
 enum Outcome {
     /// It goes through, and the stream goes on.
     Through,
-    /// It is dropped: its sender will send it again.
+    /// It is dropped, because it is not whole or not at its place. Its sender will send it again,
+    /// so this is nothing to report.
+    Again,
     Dropped(Reason),
     /// It is refused, which was counted.
     Refused,
@@ -39,7 +41,7 @@ pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch)
     let outcome = match locate(ctx, workload, scratch) {
         Piece::Messages { announced } => messages(ctx, workload, scratch, announced),
         Piece::Length => Outcome::Through,
-        Piece::Stray => Outcome::Dropped(Reason::DnsMalformed),
+        Piece::Stray => Outcome::Again,
         Piece::Broken => Outcome::Broken,
     };
     match outcome {
@@ -48,13 +50,19 @@ pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch)
             proceed(workload, packet, *segment, stream, &Maps::new(veil));
             Fate::Go
         }
+        Outcome::Again => {
+            count(workload.id, scratch.facts, Verdict::Deny, Reason::DnsMalformed);
+            Fate::Stop
+        }
         Outcome::Dropped(reason) => {
             count(workload.id, scratch.facts, Verdict::Deny, reason);
+            scratch.dropped = reason as u8;
             Fate::Stop
         }
         Outcome::Refused => refuse::both_ends(ctx, workload.id, scratch),
         Outcome::Broken => {
             count(workload.id, scratch.facts, Verdict::Deny, Reason::DnsMalformed);
+            scratch.dropped = Reason::DnsMalformed as u8;
             refuse::both_ends(ctx, workload.id, scratch)
         }
     }
@@ -94,7 +102,7 @@ fn messages(
     for _ in 0..SEGMENT_QUESTIONS {
         if announced == 0 {
             if left < LENGTH_BYTES {
-                return Outcome::Dropped(Reason::DnsMalformed);
+                return Outcome::Again;
             }
             let Some(length) = load::load_word(ctx, at) else {
                 return Outcome::Broken;
@@ -107,11 +115,14 @@ fn messages(
             left -= LENGTH_BYTES;
         }
         if announced > left {
-            return Outcome::Dropped(Reason::DnsMalformed);
+            return Outcome::Again;
         }
         match message(ctx, workload, scratch, at, announced) {
             Outcome::Through => {}
-            stopped @ (Outcome::Dropped(_) | Outcome::Refused | Outcome::Broken) => return stopped,
+            stopped @ (Outcome::Again
+            | Outcome::Dropped(_)
+            | Outcome::Refused
+            | Outcome::Broken) => return stopped,
         }
         let veil = Maps::new(&scratch.veil);
         at = veil.veil(at + announced);

@@ -3,6 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{
+    learn::{hold_seconds, is_guarded},
     message::{CLASS_IN, HEADER, Header, InvalidMessage, MessageBytes, Transport, flag, record},
     name::{NameBuffer, match_name, read_name},
     query::name_length,
@@ -10,8 +11,8 @@ use super::{
 use crate::{
     abi::{FactKey, QueryKey, Workload},
     address::Address,
-    bytes::Veil,
-    id::{PolicyId, SubjectId},
+    bytes::{Veil, kept},
+    id::SubjectId,
     limits::{ANSWER_ADDRESSES, ANSWER_STEPS, QUERY_SECONDS},
     memory::Memory,
     packet::Packet,
@@ -52,9 +53,6 @@ pub struct Heard {
     /// Pattern its addresses were learned for, or none.
     pub pattern: SubjectId,
 }
-
-/// Longest TTL that is believed, in seconds: a week (RFC 8767 §4 recommends the same cap).
-const TTL_MAX: u32 = 7 * 24 * 3600;
 
 /// Reads an answer of a trusted resolver to `workload` and learns from it, before the pod has it.
 ///
@@ -144,6 +142,8 @@ impl Default for FoundList {
     }
 }
 
+const _: () = assert!(ANSWER_ADDRESSES.is_power_of_two(), "the mask holds every index");
+
 /// Bytes from the type of a record to its data (RFC 1035 §4.1.3).
 const FIXED: usize = 10;
 
@@ -162,6 +162,7 @@ fn find<V: Veil>(
     let mut at = veil.veil(start);
     let mut left = veil.veil(usize::from(records));
     let mut count = veil.veil(0);
+    let mask = kept(ANSWER_ADDRESSES - 1);
     // One flat loop, a step a label of an owner name or a record.
     for _ in 0..ANSWER_STEPS {
         if left == 0 {
@@ -178,7 +179,8 @@ fn find<V: Veil>(
             message.array::<FIXED>(fixed).ok_or(InvalidMessage::Short)?;
         let length = usize::from(u16::from_be_bytes([high, low]));
         if is_address(kind, class, length)
-            && let Some(record) = list.records.get_mut(count)
+            && count < ANSWER_ADDRESSES
+            && let Some(record) = list.records.get_mut(count & mask)
         {
             *record = fixed as u16;
             count += 1;
@@ -222,13 +224,11 @@ fn learn_one<M: Memory>(
     let Some((address, ttl)) = read_address(message, record) else {
         return;
     };
-    if address.is_never_public() || memory.prefix(PolicyId::INTERNAL, address).is_some() {
+    if is_guarded(address, memory) {
         memory.note(workload.id, Reason::AddressGuarded);
         return;
     }
-    // RFC 2181 §8: a TTL with the top bit set counts as 0.
-    let ttl = if ttl > i32::MAX.cast_unsigned() { 0 } else { ttl.min(TTL_MAX) };
-    let hold = ttl.max(memory.minimum_ttl_seconds()).saturating_add(memory.grace_seconds());
+    let hold = hold_seconds(ttl, memory.minimum_ttl_seconds(), memory.grace_seconds());
     let expiry = memory.now().saturating_add(hold);
     if let Err(full) = memory.learn(&FactKey { workload: workload.id, address }, pattern, expiry) {
         memory.note(workload.id, full.reason());

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use exeat_common::{
-    abi::{AnswerHeader, QueryHeader, StreamValue},
+    abi::{AnswerHeader, FlowEvent, QueryHeader, StreamValue},
     dns::{MESSAGE_BUFFER_BYTES, Room, stream::Segment},
     packet::{HEADER_BUFFER_BYTES, Packet},
     reply::Reply,
@@ -26,6 +26,10 @@ pub(crate) struct Scratch {
     /// Place of the TCP segment in hand, and the connection it belongs to.
     pub(crate) segment: Segment,
     pub(crate) stream: StreamValue,
+    pub(crate) event: FlowEvent,
+    /// Why a DNS message was dropped, for whoever reports it: the stack below the parsers has no
+    /// room. 0 where none was, for no message is dropped for that reason.
+    pub(crate) dropped: u8,
     pub(crate) query: QueryArea,
     pub(crate) answer: AnswerArea,
 }

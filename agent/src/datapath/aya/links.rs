@@ -66,6 +66,18 @@ impl Links {
         outcomes
     }
 
+    /// Whether every program is pinned there.
+    pub(super) fn holds(&self, attachment: &Attachment) -> bool {
+        let Ok(place) = Place::of(attachment) else {
+            return false;
+        };
+        if matches!(place, Place::Wire { .. }) && !probe::at_least(probe::TCX) {
+            // Filters have no pins.
+            return true;
+        }
+        place.programs().iter().all(|name| self.folder.join(place.pin_name(name)).exists())
+    }
+
     fn attach_one(
         &mut self,
         ebpf: &mut Ebpf,

@@ -6,6 +6,7 @@ mod forge;
 mod leak;
 mod load;
 mod reach;
+mod session;
 mod stream;
 
 use std::net::{IpAddr, SocketAddr};
@@ -148,6 +149,8 @@ enum Command {
         #[arg(long)]
         count: usize,
     },
+    /// Keeps connections open and does what the lines on standard input say.
+    Session,
     /// Keeps a CPU busy until it is ended.
     Burn,
 }
@@ -220,6 +223,7 @@ fn main() -> Result<()> {
         Command::Pace { name, server, count } => {
             serde_json::to_string(&flood::pace(server, &name, count)?)?
         }
+        Command::Session => return session::run(),
         Command::Burn => burn(),
     };
     println!("{output}");

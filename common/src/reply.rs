@@ -90,6 +90,10 @@ const V6_PROHIBITED: u16 = 0x0101;
 #[inline(always)]
 pub fn is_due(packet: &Packet, header: &HeaderBytes<'_>) -> bool {
     let first = header.u8(0).unwrap_or(GROUP);
+    // ARP knows no errors.
+    if packet.arp {
+        return false;
+    }
     if first & GROUP != 0 || !packet.source.is_one_host() || !packet.destination.is_one_host() {
         return false;
     }

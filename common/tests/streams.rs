@@ -23,15 +23,13 @@ const TRANSPORT: usize = 34;
 
 fn packet(flags: u8, length: usize) -> Packet {
     Packet {
-        source: address(POD),
-        destination: address(RESOLVER),
         protocol: protocol::TCP,
+        flow_protocol: protocol::TCP,
         detail: flags,
-        source_port: 4000,
-        destination_port: 53,
         transport: TRANSPORT,
         payload: TRANSPORT + 20,
         payload_length: length,
+        ..Packet::udp((address(POD), 4000), (address(RESOLVER), 53))
     }
 }
 

@@ -8,7 +8,7 @@ use exeat_common::{
     decide::Decision,
     flow::{Flow, protocol},
     id::WorkloadId,
-    packet::{Frame, Packet, parse},
+    packet::{Packet, parse},
     reason::{Layer, Reason, Verdict},
     wire::{Arrive, Leave, arrive, leave},
 };
@@ -39,9 +39,8 @@ pub(crate) fn from_pod(ctx: &TcContext) -> Fate {
         return Fate::Stop;
     };
     match read(ctx, scratch) {
-        Known::Packet => {}
-        Known::Arp => return Fate::Go,
-        Known::Invalid(reason) => return stop(workload, facts, reason, scratch),
+        Ok(()) => {}
+        Err(reason) => return stop(workload, facts, reason, scratch),
     }
     let Some(workload) = workload else {
         // Who sent it is not known, so nobody is told of it in a record; the sender is.
@@ -76,7 +75,7 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
         return Fate::Go;
     };
     // What cannot be parsed is no DNS answer and begins no flow; the pod's own stack judges it.
-    let Known::Packet = read(ctx, scratch) else {
+    let Ok(()) = read(ctx, scratch) else {
         return Fate::Go;
     };
     match notice(workload, scratch) {
@@ -89,6 +88,7 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
             report_dropped(workload, source, source_port, scratch);
             fate
         }
+        Arrive::Drop(reason) => stop(Some(workload), scratch.facts, reason, scratch),
     }
 }
 
@@ -99,32 +99,23 @@ fn notice(workload: &Workload, scratch: &Scratch) -> Arrive {
     arrive(Some(workload), &scratch.packet, &Maps::new(&scratch.veil))
 }
 
-/// What [`read`] found. One byte, so that it is returned in a register: a `Result` would leave bytes
-/// on the caller's stack that differ from path to path, and the verifier follows each of them.
-enum Known {
-    Arp,
-    /// An IP packet; its headers are in the scratch.
-    Packet,
-    Invalid(Reason),
-}
-
+/// Parses the frame; its headers are in the scratch then.
 #[inline(never)]
-fn read(ctx: &TcContext, scratch: &mut Scratch) -> Known {
+fn read(ctx: &TcContext, scratch: &mut Scratch) -> Result<(), Reason> {
     let facts = load::frame_facts(ctx);
     if facts.tagged {
-        return Known::Invalid(Reason::NotIp);
+        return Err(Reason::NotIp);
     }
-    let Some(loaded) = load::load_header(ctx, facts.length, &mut scratch.header) else {
-        return Known::Invalid(Reason::Malformed);
-    };
-    match parse(&Bytes::new(&scratch.header, loaded), facts.length) {
-        Ok(Frame::Arp) => Known::Arp,
-        Ok(Frame::Ip(packet)) => {
+    let loaded =
+        load::load_header(ctx, facts.length, &mut scratch.header).ok_or(Reason::Malformed)?;
+    let maps = Maps::new(&scratch.veil);
+    match parse(&Bytes::new(&scratch.header, loaded), facts.length, &maps) {
+        Ok(packet) => {
             scratch.packet = packet;
             scratch.facts = facts;
-            Known::Packet
+            Ok(())
         }
-        Err(invalid) => Known::Invalid(invalid.reason()),
+        Err(invalid) => Err(invalid.reason()),
     }
 }
 
@@ -154,7 +145,7 @@ fn judge(workload: &Workload, scratch: &mut Scratch) -> Judged {
     let flow = Flow {
         workload: Some(workload),
         destination: packet.destination,
-        port: packet.destination_port,
+        port: packet.port(),
         protocol: packet.protocol,
     };
     match decision.verdict {

@@ -14,6 +14,7 @@ pub mod packet;
 pub mod pod_client;
 pub mod probe;
 pub mod registry;
+pub mod rounds;
 pub mod run;
 pub mod scene;
 pub mod servers;

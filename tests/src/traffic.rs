@@ -17,7 +17,7 @@ use crate::{tap, wait};
 const OUTGOING: u8 = 4;
 const PACKET_BYTES: usize = 2048;
 
-/// A packet from its IP header on, cut to [`PACKET_BYTES`].
+/// A packet from its IP header on, cut to `PACKET_BYTES`.
 #[derive(Clone, Debug)]
 pub struct Captured {
     pub outgoing: bool,

@@ -3,6 +3,7 @@
 pub mod aya;
 #[cfg(any(test, feature = "testing"))]
 pub mod fake;
+mod filter;
 pub mod pins;
 mod pod;
 mod probe;

@@ -1,5 +1,5 @@
-//! The real kernel side: loads the programs, owns tables and links. Only here and in `pod`, `probe`
-//! is aya named.
+//! The real kernel side: loads the programs, owns tables and links. Only here and in `filter`,
+//! `pod`, `probe` is aya named.
 
 mod events;
 mod kernel_log;

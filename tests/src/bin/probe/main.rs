@@ -89,6 +89,8 @@ enum Command {
         count: u32,
         #[arg(long, value_enum, default_value = "a")]
         kind: Kind,
+        #[arg(long)]
+        tcp: bool,
     },
     /// Connects to allowed and to denied addresses in turn.
     Load {
@@ -199,9 +201,10 @@ fn main() -> Result<()> {
             let destination = SocketAddr::new(address, port);
             serde_json::to_string(&reach::udp(destination, connected, timeout))?
         }
-        Command::ResolveConnect { suffix, port, server, first, count, kind } => {
+        Command::ResolveConnect { suffix, port, server, first, count, kind, tcp } => {
             let names = (first..first + count).map(|number| format!("n{number}.{suffix}"));
-            serde_json::to_string(&load::first_connects(names, kind.record_type(), server, port)?)?
+            let over = (tcp, kind.record_type());
+            serde_json::to_string(&load::first_connects(names, over, server, port)?)?
         }
         Command::Load { allowed, denied, attempts, until } => {
             serde_json::to_string(&load::load(&allowed, &denied, attempts, until.as_deref()))?

@@ -131,12 +131,12 @@ pub fn arrive<M: Memory>(
     wire::receive(workload, packet, memory)
 }
 
-/// Under which address of the resolver a query is remembered. At the sockets that is none: a query
-/// is seen after the host has translated its destination, and the answer after it was translated
-/// back. Both are addresses of trusted resolvers, and the rest of the key is as elsewhere.
+/// Under which address a query to a resolver is remembered, or a connection. At the sockets that is
+/// none: what leaves is seen after the host has translated its addresses, and what comes back after
+/// they were translated back. The rest of the key is as elsewhere, and all who answer are trusted.
 #[inline(always)]
-pub const fn asked_at(workload: &Workload, resolver: Address) -> Address {
-    resolver.times(((workload.flags / workload_flag::ON_WIRE) & 1) as u32)
+pub const fn asked_at(workload: &Workload, address: Address) -> Address {
+    address.times(((workload.flags / workload_flag::ON_WIRE) & 1) as u32)
 }
 
 /// Whether the packet would pass for the answer of a trusted resolver: a workload that could send

@@ -10,6 +10,7 @@ use exeat_common::{
     abi::{RuleValue, Workload, workload_flag},
     bytes::Bytes,
     cgroup::{arrive, arrives_here, is_at_home, leave, leaves_here, may_create},
+    dns::stream::{Piece, Segment, accept, locate},
     flow::protocol,
     id::SubjectId,
     packet::{HEADER_BUFFER_BYTES, InvalidFrame, Packet, parse_ip},
@@ -149,6 +150,33 @@ fn an_inbound_flow_is_answered() {
         leave(&daemon(), &back, false, &world),
         Leave::Judged(decision) if decision.reason == Reason::Inbound
     ));
+}
+
+/// The host puts another address in the place of a Service address as the segment leaves.
+#[test]
+fn a_connection_to_a_translated_resolver_is_known_again() {
+    const SERVICE: &str = "10.96.0.10";
+    let segment = Segment { sequence: 1, length: 20, head: 18 };
+    let leaving = tcp((HOST, 5000), (RESOLVER, 53), 0x10);
+    let back = ip(
+        SERVICE,
+        HOST,
+        protocol::TCP,
+        &[0, 53, 0x13, 0x88, 0, 0, 0, 9, 0, 0, 0, 1, 0x50, 0x12, 0, 0, 0, 0, 0, 0],
+    );
+    let accepted = read(&back).expect("a packet");
+    let mut buffer = [0; HEADER_BUFFER_BYTES];
+    buffer[..back.len()].copy_from_slice(&back);
+    for (of, piece) in [
+        (daemon(), Piece::Messages { announced: 0 }),
+        // The twin: on the wire the addresses stay, and such a connection was never seen.
+        (workload(), Piece::Broken),
+    ] {
+        let world = World { resolver: SERVICE, ..world() };
+        assert_eq!(arrive(&daemon(), &accepted, false, &world), Arrive::Accepted);
+        accept(&of, &accepted, &Bytes::new(&buffer, back.len()), &world);
+        assert_eq!(locate(&of, &leaving, segment, &world).0, piece);
+    }
 }
 
 /// A host has more addresses than are declared. The kernel knows best whose a packet is.

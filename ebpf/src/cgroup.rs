@@ -11,7 +11,7 @@ use exeat_common::{
     bytes::Bytes,
     cgroup::{arrive, arrives_here, leave, leaves_here},
     decide::Decision,
-    flow::Flow,
+    flow::{Flow, protocol},
     id::WorkloadId,
     packet::{Packet, parse_ip},
     reason::{Layer, Reason, Verdict},
@@ -22,6 +22,7 @@ use crate::{
     count::{self, Tally},
     dns,
     load::{self, Claim, FrameFacts, Scratch},
+    segment,
     tables::{Maps, settings, workload_by_cgroup},
     wire::{Fate, report_dropped},
 };
@@ -52,7 +53,11 @@ pub(crate) fn egress(ctx: &TcContext) -> Fate {
         Judged::Stop => Fate::Stop,
         Judged::Query => {
             scratch.dropped = 0;
-            let fate = dns::query_at_socket(ctx, workload, scratch);
+            let fate = if scratch.packet.protocol == protocol::TCP {
+                segment::query_at_socket(ctx, workload, scratch)
+            } else {
+                dns::query_at_socket(ctx, workload, scratch)
+            };
             let Packet { destination, destination_port, .. } = scratch.packet;
             report_dropped(workload, destination, destination_port, scratch);
             fate
@@ -79,6 +84,7 @@ pub(crate) fn ingress(ctx: &TcContext) -> Fate {
     }
     match notice(workload, scratch) {
         Arrive::Pass => Fate::Go,
+        Arrive::Accepted => dns::accepted(workload, scratch),
         Arrive::Answer => {
             scratch.dropped = 0;
             let fate = dns::answer(ctx, workload, scratch);

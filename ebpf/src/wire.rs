@@ -7,7 +7,7 @@ use exeat_common::{
     bytes::Bytes,
     cgroup::is_past_wire,
     decide::Decision,
-    flow::Flow,
+    flow::{Flow, protocol},
     id::WorkloadId,
     packet::{Packet, parse},
     reason::{Layer, Reason, Verdict},
@@ -18,7 +18,7 @@ use crate::{
     count::{self, Tally},
     dns,
     load::{self, FrameFacts, Hook, Scratch},
-    refuse,
+    refuse, segment,
     tables::{Maps, workload_by_ifindex},
 };
 
@@ -54,7 +54,11 @@ pub(crate) fn from_pod(ctx: &TcContext) -> Fate {
         Judged::Ended => refuse::both_ends(ctx, workload.id, scratch),
         Judged::Query => {
             scratch.dropped = 0;
-            let fate = dns::query(ctx, workload, scratch);
+            let fate = if scratch.packet.protocol == protocol::TCP {
+                segment::query(ctx, workload, scratch)
+            } else {
+                dns::query(ctx, workload, scratch)
+            };
             let Packet { destination, destination_port, .. } = scratch.packet;
             report_dropped(workload, destination, destination_port, scratch);
             fate
@@ -81,6 +85,7 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
     };
     match notice(workload, scratch) {
         Arrive::Pass => Fate::Go,
+        Arrive::Accepted => dns::accepted(workload, scratch),
         Arrive::Answer => {
             scratch.dropped = 0;
             let fate = dns::answer(ctx, workload, scratch);

@@ -5,8 +5,9 @@ use exeat_common::{
     abi::Workload,
     address::Address,
     bytes::Bytes,
+    cgroup::is_past_wire,
     decide::Decision,
-    flow::Flow,
+    flow::{Flow, protocol},
     id::WorkloadId,
     packet::{Packet, parse},
     reason::{Layer, Reason, Verdict},
@@ -17,7 +18,7 @@ use crate::{
     count::{self, Tally},
     dns,
     load::{self, FrameFacts, Hook, Scratch},
-    refuse,
+    refuse, segment,
     tables::{Maps, workload_by_ifindex},
 };
 
@@ -53,7 +54,11 @@ pub(crate) fn from_pod(ctx: &TcContext) -> Fate {
         Judged::Ended => refuse::both_ends(ctx, workload.id, scratch),
         Judged::Query => {
             scratch.dropped = 0;
-            let fate = dns::query(ctx, workload, scratch);
+            let fate = if scratch.packet.protocol == protocol::TCP {
+                segment::query(ctx, workload, scratch)
+            } else {
+                dns::query(ctx, workload, scratch)
+            };
             let Packet { destination, destination_port, .. } = scratch.packet;
             report_dropped(workload, destination, destination_port, scratch);
             fate
@@ -67,6 +72,10 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
     let Some(workload) = workload_by_ifindex(facts.ifindex) else {
         return Fate::Go;
     };
+    if is_past_wire(workload) {
+        // Not all of it comes by here, so its sockets are where it is looked at.
+        return Fate::Go;
+    }
     let Some(scratch) = load::scratch(Hook::ToPod) else {
         return Fate::Go;
     };
@@ -76,6 +85,7 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
     };
     match notice(workload, scratch) {
         Arrive::Pass => Fate::Go,
+        Arrive::Accepted => dns::accepted(workload, scratch),
         Arrive::Answer => {
             scratch.dropped = 0;
             let fate = dns::answer(ctx, workload, scratch);
@@ -154,7 +164,12 @@ fn judge(workload: &Workload, scratch: &mut Scratch) -> Judged {
 
 /// Reports a DNS message that was dropped, under the resolver it went to or came from.
 #[inline(never)]
-fn report_dropped(workload: &Workload, resolver: Address, port: u16, scratch: &mut Scratch) {
+pub(crate) fn report_dropped(
+    workload: &Workload,
+    resolver: Address,
+    port: u16,
+    scratch: &mut Scratch,
+) {
     let Scratch { packet, event, dropped, .. } = scratch;
     if *dropped == 0 {
         return;

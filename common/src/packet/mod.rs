@@ -27,6 +27,7 @@ pub mod tcp_flag {
     pub const SYN: u8 = 0x02;
     pub const RST: u8 = 0x04;
     pub const ACK: u8 = 0x10;
+    pub const URG: u8 = 0x20;
 }
 
 /// ICMP types that are told apart (RFC 792, RFC 4443, RFC 4861, RFC 2710, RFC 3810).
@@ -120,6 +121,13 @@ impl Packet {
             && self.detail & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN
     }
 
+    /// A TCP segment that answers one which opens a connection.
+    #[inline(always)]
+    pub const fn accepts(&self) -> bool {
+        const BOTH: u8 = tcp_flag::SYN | tcp_flag::ACK;
+        self.protocol == protocol::TCP && self.detail & BOTH == BOTH
+    }
+
     /// A TCP segment that ends a connection at once.
     #[inline(always)]
     pub const fn resets(&self) -> bool {
@@ -168,9 +176,24 @@ pub fn parse<V: Veil>(
     veil: &V,
 ) -> Result<Packet, InvalidFrame> {
     let network = match bytes.u16(12).ok_or(InvalidFrame::Malformed)? {
-        ethertype::IPV4 => network::parse_v4(bytes, frame_length, veil)?,
-        ethertype::IPV6 => network::parse_v6(bytes, frame_length)?,
+        ethertype::IPV4 => network::parse_v4::<ETHERNET_BYTES, V>(bytes, frame_length, veil)?,
+        ethertype::IPV6 => network::parse_v6::<ETHERNET_BYTES>(bytes, frame_length)?,
         ethertype::ARP => return arp::parse(bytes, frame_length),
+        _ => return Err(InvalidFrame::NotIp),
+    };
+    transport::parse(bytes, &network)
+}
+
+/// The same for a packet without a link header: offsets then count from the IP header.
+#[inline(always)]
+pub fn parse_ip<V: Veil>(
+    bytes: &HeaderBytes<'_>,
+    packet_length: usize,
+    veil: &V,
+) -> Result<Packet, InvalidFrame> {
+    let network = match bytes.u8(0).ok_or(InvalidFrame::Malformed)? >> 4 {
+        4 => network::parse_v4::<0, V>(bytes, packet_length, veil)?,
+        6 => network::parse_v6::<0>(bytes, packet_length)?,
         _ => return Err(InvalidFrame::NotIp),
     };
     transport::parse(bytes, &network)

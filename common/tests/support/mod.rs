@@ -7,7 +7,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 use exeat_common::{
     abi::{
         Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
-        RuleKey, RuleValue, Workload, mode,
+        RuleKey, RuleValue, StreamValue, Workload, mode, workload_flag,
     },
     address::Address,
     bytes::Veil,
@@ -39,9 +39,12 @@ pub(crate) struct World {
     pub(crate) facts: RefCell<BTreeMap<FactKey, FactValue>>,
     pub(crate) flows: RefCell<BTreeMap<FlowKey, FlowValue>>,
     pub(crate) queries: RefCell<BTreeMap<QueryKey, QueryValue>>,
+    pub(crate) streams: RefCell<BTreeMap<FlowKey, StreamValue>>,
     pub(crate) notes: RefCell<Vec<Reason>>,
     /// Added to [`NOW`].
     pub(crate) later: u32,
+    /// In the place of [`RESOLVER`], if it is not empty.
+    pub(crate) resolver: &'static str,
 }
 
 pub(crate) fn address(text: &str) -> Address {
@@ -55,11 +58,12 @@ pub(crate) fn workload() -> Workload {
         id: WORKLOAD,
         policy: POLICY,
         mode: mode::REGISTRY_ONLY,
-        flags: 0,
+        flags: workload_flag::ON_WIRE,
         address_count: 1,
         reserved: 0,
         default_target: 0,
         sidecar_cgroup: 0,
+        netns_cookie: 0,
         addresses,
     }
 }
@@ -130,7 +134,8 @@ impl Tables for World {
     }
 
     fn is_resolver(&self, to: Address, port: u16) -> bool {
-        to == address(RESOLVER) && port == 53
+        let resolver = if self.resolver.is_empty() { RESOLVER } else { self.resolver };
+        to == address(resolver) && port == 53
     }
 
     fn name(&self, key: &NameKeyLong, length: usize) -> Option<NameValue> {
@@ -194,6 +199,14 @@ impl Memory for World {
 
     fn take_query(&self, key: &QueryKey) -> Option<QueryValue> {
         self.queries.borrow_mut().remove(key)
+    }
+
+    fn stream(&self, key: &FlowKey) -> Option<StreamValue> {
+        self.streams.borrow().get(key).copied()
+    }
+
+    fn set_stream(&self, key: &FlowKey, value: &StreamValue) {
+        self.streams.borrow_mut().insert(*key, *value);
     }
 
     fn learn(&self, key: &FactKey, pattern: SubjectId, expiry: u32) -> Result<(), Full> {

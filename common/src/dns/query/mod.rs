@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     abi::{QueryKey, QueryValue, RuleKey, Workload, mode},
+    cgroup::asked_at,
     limits::EDNS_BYTES,
     memory::Memory,
     packet::Packet,
@@ -57,14 +58,14 @@ pub fn ask<M: Memory>(
     } else if is_relaxed {
         Reason::AllowAny
     } else {
-        return refuse(&question, transport, Reason::NameNotGranted, memory);
+        return refuse(&question, Reason::NameNotGranted, memory);
     };
     if !is_relaxed && !memory.may_ask(question.query_type) {
-        return refuse(&question, transport, Reason::QueryType, memory);
+        return refuse(&question, Reason::QueryType, memory);
     }
     let key = QueryKey {
         workload: workload.id,
-        resolver: packet.destination,
+        resolver: asked_at(workload, packet.destination),
         resolver_port: packet.destination_port,
         client_port: packet.source_port,
         transaction: question.transaction,

@@ -1,8 +1,9 @@
 //! Drives the real `exeat gateway`: in the network namespace of a pod of its own, in front of the
 //! servers of a [`World`].
 
+use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{Read, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -74,18 +75,17 @@ impl GatewayScene {
             fs::write(folder.join(entry.file()), entry.manifest())?;
         }
         let registry = registry.replace("REGISTRY", &folder.display().to_string());
-        let listeners: String = ["0.0.0.0", "[::]"]
-            .iter()
-            .map(|any| {
-                format!(
-                    "  - {{address: \"{any}:{HTTP}\", protocol: http}}\n  \
-                     - {{address: \"{any}:{TLS}\", protocol: tls}}\n  \
-                     - {{address: \"{any}:{TLS_TO_8443}\", protocol: tls, port: 8443}}\n  \
-                     - {{address: \"{any}:{TLS_TO_7443}\", protocol: tls, port: 7443}}\n  \
-                     - {{address: \"{any}:{AUTO}\"}}\n"
-                )
-            })
-            .collect();
+        let mut listeners = String::new();
+        for any in ["0.0.0.0", "[::]"] {
+            write!(
+                listeners,
+                "  - {{address: \"{any}:{HTTP}\", protocol: http}}\n  \
+                 - {{address: \"{any}:{TLS}\", protocol: tls}}\n  \
+                 - {{address: \"{any}:{TLS_TO_8443}\", protocol: tls, port: 8443}}\n  \
+                 - {{address: \"{any}:{TLS_TO_7443}\", protocol: tls, port: 7443}}\n  \
+                 - {{address: \"{any}:{AUTO}\"}}\n"
+            )?;
+        }
         let log = dir.join("access.log");
         let config = format!(
             "{registry}\n\
@@ -196,6 +196,12 @@ impl GatewayScene {
     pub fn wait_for_end(&mut self) -> Result<bool> {
         let ended = wait::until(WITHIN, || self.process.try_wait().transpose()).transpose()?;
         Ok(ended.context("the gateway does not end")?.success())
+    }
+
+    /// Files and sockets that the process has open.
+    pub fn open_files(&self) -> Result<usize> {
+        let folder = format!("/proc/{}/fd", self.process.id());
+        Ok(fs::read_dir(folder).context("open files of the gateway")?.count())
     }
 
     /// A page of the gateway's own HTTP server.

@@ -1,6 +1,8 @@
 //! `exeat gateway` between a pod and the internet: what is declared is carried, what is not is told
 //! so, and both are shown at the server.
 
+#![cfg(test)]
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -487,4 +489,45 @@ fn every_flow_is_logged_and_counted() {
     let bytes = metrics.sum("exeat_gateway_bytes_total", &[("direction", "received")]);
     assert!(bytes > 100.0, "{bytes}");
     assert!(metrics.has("exeat_build_info") && metrics.has("exeat_registry_age_seconds"));
+}
+
+#[test]
+fn many_at_once_are_all_answered_and_nothing_is_left_of_them() {
+    const CLIENTS: usize = 12;
+    const ROUNDS: usize = 20;
+    let scene = scene("gw-many", "");
+    let gateway = scene.address(Family::V4, HTTP);
+    let files = || scene.open_files().unwrap();
+    let before = files();
+    let request = |host: &str| {
+        format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").into_bytes()
+    };
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (scene, request) = (&scene, &request);
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let reset = scene.connect(&scene.world.web, gateway).unwrap();
+                    socket2::SockRef::from(&reset).set_linger(Some(Duration::ZERO)).unwrap();
+                    (&reset).write_all(&request("www.example.com")[..round]).unwrap();
+                    drop(reset);
+                    let host = ["www.example.com", "www.example.org"][(client + round) % 2];
+                    let status = ["200", "502"][(client + round) % 2];
+                    let reply = scene.exchange(gateway, &request(host)).unwrap();
+                    assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {reply}");
+                }
+            });
+        }
+    });
+    let allowed = u64::try_from(CLIENTS * ROUNDS / 2).unwrap();
+    assert_eq!(arrived_at_www(&scene, 80), allowed, "connections at the server");
+    assert_eq!(arrived(&scene), allowed, "connections at any server");
+    let mut counts = (0.0, 0);
+    let is_over = wait::holds(WITHIN, || {
+        let open = scene.metrics().unwrap().sum("exeat_gateway_open_connections", &[]);
+        counts = (open, files());
+        // The page of metrics is itself a connection, and so is a resolver's socket for a moment.
+        open < 0.5 && counts.1 <= before + 2
+    });
+    assert!(is_over, "open connections and files: {counts:?}, {before} before");
 }

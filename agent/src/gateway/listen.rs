@@ -67,7 +67,10 @@ impl<R> Shared<R> {
             self.meter.moved(traffic.sent(), traffic.received());
         }
         self.meter.ended(&record);
-        if !self.log.write(&record) {
+        // Probes knock and leave; a log of them would hide the rest.
+        let has_spoken = traffic.is_none_or(|traffic| traffic.sent() > 0);
+        let is_probe = record.reason == Cause::Gone.as_str() && !has_spoken;
+        if !is_probe && !self.log.write(&record) {
             self.meter.lost_line();
         }
     }

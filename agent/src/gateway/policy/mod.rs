@@ -297,6 +297,8 @@ fn place(gateway: &Gateway) -> PlacedWorkload {
             labels: gateway.labels.clone(),
             cgroup: Some("/gateway".into()),
             interface: None,
+            netns: None,
+            arrives_past_interface: false,
             addresses: Vec::new(),
             sidecar_cgroup: None,
             is_ambient: false,
@@ -306,6 +308,7 @@ fn place(gateway: &Gateway) -> PlacedWorkload {
         cgroup_depth: Some(1),
         ifindex: None,
         sidecar_cgroup_id: None,
+        netns_cookie: None,
     }
 }
 

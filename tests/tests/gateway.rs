@@ -290,6 +290,15 @@ fn open_tls(scene: &GatewayScene, server: &RawServer, name: &str) -> TcpStream {
     stream
 }
 
+/// The gateway closes or resets the connection, and nothing has come before that.
+#[track_caller]
+fn assert_cut(stream: TcpStream) {
+    match GatewayScene::rest(stream) {
+        Ok(rest) => assert_eq!(rest, b""),
+        Err(error) => assert!(format!("{error:#}").contains("reset"), "{error:#}"),
+    }
+}
+
 /// `one.example.com` on port 7443.
 fn one() -> Entry {
     Entry::new(NAMESPACE, "one", "one.example.com").port(7443, "TLS")
@@ -342,16 +351,28 @@ fn a_connection_ends_with_the_entry_that_allowed_it() {
 
     scene.remove(&one()).unwrap();
     for stream in [doomed, kept] {
-        // Reset or closed, but at an end.
-        match GatewayScene::rest(stream) {
-            Ok(rest) => assert_eq!(rest, b""),
-            Err(error) => assert!(format!("{error:#}").contains("reset"), "{error:#}"),
-        }
+        assert_cut(stream);
     }
     scene.logged(&[("/end", "revoked"), ("/destination/name", "one.example.com")]).unwrap();
     stays.write_all(b"still here").unwrap();
     stays.shutdown(Shutdown::Write).unwrap();
     assert_eq!(GatewayScene::rest(stays).unwrap(), FAREWELL.as_bytes(), "the twin");
+}
+
+#[test]
+fn a_request_that_waits_for_its_answer_ends_with_its_entry() {
+    let scene = scene("gw-wait", "");
+    // It never answers.
+    let server = RawServer::start(scene.world.node.internet(), 7000, "").unwrap();
+    let mut stream = scene.connect(&scene.world.web, scene.address(Family::V4, HTTP)).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a.wild.example.com:7000\r\n\r\n").unwrap();
+    let arrived = || server.heard().first().is_some_and(|it| it.ends_with(b"\r\n\r\n"));
+    assert!(wait::holds(WITHIN, arrived), "{:?}", server.heard());
+    scene.remove(&wild()).unwrap();
+    assert_cut(stream);
+    scene.logged(&[("/end", "revoked"), ("/destination/port", "7000")]).unwrap();
+    let page = scene.curl_at(scene.address(Family::V4, HTTP), &["http://www.example.com/"]);
+    assert_eq!(page.unwrap().text, PAGE, "the twin");
 }
 
 #[test]
@@ -383,8 +404,14 @@ fn who_stands_still_is_let_go() {
     let scene = scene("gw-idle", "  timeouts: {idle: 1s}\n");
     let server = raw(&scene);
     let stream = open_tls(&scene, &server, "a.wild.example.com");
-    assert_eq!(GatewayScene::rest(stream).unwrap_or_default(), b"");
-    scene.logged(&[("/end", "idle")]).unwrap();
+    assert_cut(stream);
+    scene.logged(&[("/end", "idle"), ("/protocol", "tls")]).unwrap();
+    // It never answers.
+    let _server = RawServer::start(scene.world.node.internet(), 7000, "").unwrap();
+    let mut stream = scene.connect(&scene.world.web, scene.address(Family::V4, HTTP)).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a.wild.example.com:7000\r\n\r\n").unwrap();
+    assert_cut(stream);
+    scene.logged(&[("/end", "idle"), ("/protocol", "http")]).unwrap();
 }
 
 #[test]

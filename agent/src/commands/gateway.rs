@@ -19,8 +19,8 @@ use super::{Exit, Failure, Outcome, run::read_as};
 /// Takes plain HTTP by its host and TLS by its server name (which it does not terminate), checks
 /// name and port against the registry as the namespace of the gateway sees it, resolves the name
 /// through `dns.resolvers`, and carries the bytes. What is not declared is told so: HTTP by status
-/// 502 and one line of text, TLS by a fatal alert. Internal addresses (loopback, link-local,
-/// `clusterCidrs`) are reached only if an entry declares the address itself.
+/// 502 and one line of text, TLS by a fatal alert. Internal addresses (link-local,
+/// `clusterCidrs`) are reached only if an entry declares the address itself, loopback never.
 ///
 /// Every request of an HTTP connection is judged. A connection ends when the entry that allowed it
 /// is removed. Needs no privileges and no kernel programs; for what goes round it, run the agent
@@ -37,20 +37,21 @@ A configuration that is enough to begin with:\n  \
 registry: {files: [/etc/exeat/registry.d]}\n  \
 dns: {resolvers: [10.0.0.53]}\n  \
 clusterCidrs: [10.244.0.0/16]\n  \
-gateway:\n  \
-  namespace: istio-egress          # whose view of the registry counts\n  \
-  listeners:\n  \
-  - {address: \"0.0.0.0:8080\", protocol: http}\n  \
-  - {address: \"0.0.0.0:8443\", protocol: tls}\n\n\
+gateway:\n    \
+namespace: istio-egress     # whose view of the registry counts\n    \
+listeners:\n    \
+- {address: \"0.0.0.0:8080\", protocol: http}\n    \
+- {address: \"0.0.0.0:8443\", protocol: tls}\n\n\
 Further keys below `gateway`, with their defaults:\n  \
-name: gateway, labels: {}\n  \
-listeners: [{address, protocol: auto, port}]   port of the destination, where the client names none:\n  \
-                                               80 for HTTP, 443 for TLS\n  \
-upstreams: [{hosts: [\"*.example.com\"], addresses: [\"10.0.0.9:8443\"], proxyProtocol: off}]\n  \
-                                               further gateways; proxyProtocol v2 tells them the client\n  \
-accessLog: stdout                              or a path, or off: one JSON object a line\n  \
+name: gateway\n  \
+labels: {}\n  \
+accessLog: stdout           # or a path, or off\n  \
 limits: {connections: 4096, connectionsPerClient: 512, headerBytes: 16384}\n  \
-timeouts: {handshake: 10s, connect: 10s, idle: 10m, drain: 30s}")]
+timeouts: {handshake: 10s, connect: 10s, idle: 10m, drain: 30s}\n  \
+upstreams: []               # further gateways, for some hosts or for `*`:\n  \
+- {hosts: [\"*.example.com\"], addresses: [\"10.0.0.9:8443\"], proxyProtocol: off}   # or v2\n\
+A listener takes HTTP and TLS (`protocol: auto`) unless it is told which. `port` is the port of the\n\
+destination where the client names none: 80 for HTTP, 443 for TLS.")]
 pub(super) struct GatewayArgs {
     /// The configuration file (YAML), with a section `gateway`
     #[arg(long, value_name = "FILE")]

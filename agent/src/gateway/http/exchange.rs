@@ -1,6 +1,6 @@
 //! One request and its answer: judged, sent on, given back; or refused with a sentence.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use http_body_util::{Either, Full};
 use hyper::{
@@ -41,6 +41,42 @@ pub(super) struct Talk {
     pub(super) is_used: bool,
 }
 
+/// One client's connection.
+#[derive(Default)]
+pub(super) struct Line {
+    /// Held while one request is answered: a client's requests come one after the other.
+    pub(super) talk: Mutex<Talk>,
+    // Held to copy it, or to change it.
+    way: std::sync::Mutex<OnItsWay>,
+}
+
+/// Where the last request went, to be looked at while it is answered.
+#[derive(Default)]
+struct OnItsWay {
+    passage: Option<Passage>,
+    /// Of a request that has no answer yet.
+    record: Option<Record>,
+}
+
+impl Line {
+    fn goes(&self, passage: &Passage, record: &Record) {
+        *self.way() = OnItsWay { passage: Some(passage.clone()), record: Some(record.clone()) };
+    }
+
+    fn passage(&self) -> Option<Passage> {
+        self.way().passage.clone()
+    }
+
+    /// The record of a request that was sent on and has no answer yet.
+    pub(super) fn unanswered(&self) -> Option<Record> {
+        self.way().record.take()
+    }
+
+    fn way(&self) -> MutexGuard<'_, OnItsWay> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A connection to a destination, kept for the next request that is for it.
 struct Destination {
     route: Route,
@@ -64,15 +100,16 @@ pub(super) struct Tunnel {
 pub(super) async fn answer<R: Resolve>(
     shared: &Arc<Shared<R>>,
     client: &Client,
-    talk: &Mutex<Talk>,
+    line: &Line,
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
     let started = Instant::now();
     let mut record = Record::new(client, "http");
     record.method = Some(request.method().to_string());
-    let mut talk = talk.lock().await;
+    let mut talk = line.talk.lock().await;
     talk.is_used = true;
-    let answered = forward(shared, client, &mut talk, request, &mut record).await;
+    let answered = forward(shared, client, (line, &mut talk), request, &mut record).await;
+    drop(line.unanswered());
     let note = {
         let shared = Arc::clone(shared);
         move |mut record: Record| {
@@ -111,7 +148,7 @@ pub(super) async fn answer<R: Resolve>(
 async fn forward<R: Resolve>(
     shared: &Arc<Shared<R>>,
     client: &Client,
-    talk: &mut Talk,
+    (line, talk): (&Line, &mut Talk),
     request: Request<Incoming>,
     record: &mut Record,
 ) -> Result<Response<Incoming>, Refusal> {
@@ -130,12 +167,14 @@ async fn forward<R: Resolve>(
         None => dial(shared, client, &target.wanted).await?,
     };
     record.goes(&destination.route, &destination.passage);
+    line.goes(&destination.passage, record);
     let sent = match destination.sender.try_send_request(request).await {
         Err(mut unsent) => match unsent.take_message() {
             // It had closed a connection that was kept, and has seen nothing of this request.
             Some(request) => {
                 destination = dial(shared, client, &target.wanted).await?;
                 record.goes(&destination.route, &destination.passage);
+                line.goes(&destination.passage, record);
                 destination.sender.send_request(request).await
             }
             None => Err(unsent.into_error()),
@@ -200,19 +239,17 @@ async fn dial<R: Resolve>(
 }
 
 /// Waits until the registry does not permit any more what the connection is busy with.
-pub(super) async fn revoked<R>(shared: &Shared<R>, talk: &Mutex<Talk>) {
+pub(super) async fn revoked<R>(shared: &Shared<R>, line: &Line) {
     let mut policy = shared.policy.clone();
     policy.mark_unchanged();
-    loop {
-        if policy.changed().await.is_err() {
-            return std::future::pending().await;
-        }
-        let talk = talk.lock().await;
-        let passage = talk.destination.as_ref().map(|it| &it.passage);
-        if passage.is_some_and(|passage| !passage.is_permitted(&policy.borrow())) {
+    while policy.changed().await.is_ok() {
+        let policy = Arc::clone(&policy.borrow());
+        if line.passage().is_some_and(|passage| !passage.is_permitted(&policy)) {
             return;
         }
     }
+    // The gateway ends.
+    std::future::pending::<()>().await;
 }
 
 /// One line for the client: what was refused and why, without what else the registry holds.

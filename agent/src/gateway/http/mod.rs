@@ -10,7 +10,7 @@ use std::{pin::pin, sync::Arc};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::Mutex};
+use tokio::net::TcpStream;
 
 use super::{
     listen::{Client, Shared},
@@ -19,7 +19,7 @@ use super::{
     traffic::{Counted, Traffic, carry},
 };
 use crate::preseed::desk::Resolve;
-use exchange::Talk;
+use exchange::Line;
 
 /// Fields of one request.
 const FIELDS: usize = 128;
@@ -28,13 +28,12 @@ const FIELDS: usize = 128;
 pub(super) async fn serve<R: Resolve>(shared: &Arc<Shared<R>>, client: &Client, stream: TcpStream) {
     let traffic = Traffic::new();
     let stream = TokioIo::new(Counted::new(stream, Arc::clone(&traffic)));
-    // Held while one request is answered; a client's requests come one after the other.
-    let talk = Arc::new(Mutex::new(Talk::default()));
+    let line = Arc::new(Line::default());
     let service = service_fn(|request| {
-        let (shared, client, talk) = (Arc::clone(shared), client.clone(), Arc::clone(&talk));
+        let (shared, client, line) = (Arc::clone(shared), client.clone(), Arc::clone(&line));
         async move {
             Ok::<_, std::convert::Infallible>(
-                exchange::answer(&shared, &client, &talk, request).await,
+                exchange::answer(&shared, &client, &line, request).await,
             )
         }
     });
@@ -49,21 +48,28 @@ pub(super) async fn serve<R: Resolve>(shared: &Arc<Shared<R>>, client: &Client, 
         .auto_date_header(false)
         .serve_connection(stream, service)
         .with_upgrades();
-    let mut connection = pin!(connection);
-    let mut is_stopping = false;
-    let result = loop {
-        tokio::select! {
-            result = connection.as_mut() => break Some(result),
-            () = shared.stop.cancelled(), if !is_stopping => {
-                is_stopping = true;
-                connection.as_mut().graceful_shutdown();
+    let ended = {
+        // Gone with this block, and with it the request that it may be busy with.
+        let mut connection = pin!(connection);
+        let mut is_stopping = false;
+        loop {
+            tokio::select! {
+                result = connection.as_mut() => break Ok(result),
+                () = shared.stop.cancelled(), if !is_stopping => {
+                    is_stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = traffic.stands_still(timeouts.idle) => break Err(Outcome::Idle),
+                () = exchange::revoked(shared, &line) => break Err(Outcome::Revoked),
             }
-            () = traffic.stands_still(timeouts.idle) => break None,
-            () = exchange::revoked(shared, &talk) => break None,
         }
     };
-    let mut talk = talk.lock().await;
-    if let Some(Err(error)) = &result {
+    if let Some(mut record) = line.unanswered() {
+        record.stamp(traffic.age());
+        shared.note(record.ended(ended.as_ref().err().copied().unwrap_or(Outcome::Reset)), None);
+    }
+    let mut talk = line.talk.lock().await;
+    if let Ok(Err(error)) = &ended {
         note_broken(shared, client, talk.is_used, error);
     }
     let tunnel = talk.tunnel.take();

@@ -12,7 +12,7 @@ use exeat_common::{
         message::HEADER, read_name,
     },
     flow::{Flow, protocol},
-    id::SubjectId,
+    id::{PolicyId, SubjectId},
     limits::FACT_SLOTS,
     reason::{Reason, Verdict},
 };
@@ -46,6 +46,9 @@ pub struct Policy {
     directory: Directory,
     reports: Vec<Report>,
     workload: Option<WorkloadValue>,
+    /// A documentation address (RFC 5737) that no prefix of the gateway covers, to ask about a name
+    /// alone. None where a prefix covers them all; then addresses decide.
+    free: Option<IpAddr>,
 }
 
 /// What a name is worth by itself.
@@ -89,7 +92,8 @@ impl Policy {
         let input = Input { registry, config: &config, workloads: &workloads, answers: &answers };
         let Compiled { image, reports, directory } = compile(&input, &mut Ids::default());
         let workload = image.by_cgroup.get(&CGROUP).copied();
-        Self { image, directory, reports, workload }
+        let free = workload.and_then(|it| unclaimed_address(&image, it.policy));
+        Self { image, directory, reports, workload, free }
     }
 
     /// What the compiler had to say.
@@ -131,7 +135,7 @@ impl Policy {
 
     /// Where flows for a name go whatever its addresses are: the endpoints that its entry declares.
     pub fn endpoints(&self, standing: Standing, port: u16) -> Option<Leave> {
-        let free = self.unclaimed_address()?;
+        let free = self.free?;
         let (decision, _) = self.decide(Some(standing), free, port);
         let target = self.target(&decision)?;
         let ways = ways(target, None)?;
@@ -140,7 +144,7 @@ impl Policy {
 
     /// Whether the name may be dialled on that port, for a further gateway that resolves it itself.
     pub fn by_name(&self, standing: Standing, port: u16) -> Result<Leave, Refusal> {
-        let free = self.unclaimed_address().ok_or(Refusal::from(Reason::NotRegistered))?;
+        let free = self.free.ok_or(Refusal::from(Reason::NotRegistered))?;
         let (decision, _) = self.decide(Some(standing), free, port);
         match decision.verdict {
             Verdict::Allow | Verdict::Redirect => Ok(self.leave(&decision, port, Vec::new())),
@@ -243,14 +247,6 @@ impl Policy {
         let grants = self.directory.grants(policy, decision.subject);
         grants.first().map(|grant| (ObjectRef::clone(&grant.entry), None))
     }
-
-    /// A documentation address (RFC 5737) that no prefix of the gateway covers, to ask about a name
-    /// alone. None where a prefix covers them all; then addresses decide.
-    fn unclaimed_address(&self) -> Option<IpAddr> {
-        let policy = self.workload?.policy;
-        let mut candidates = (1..=254).map(|last| Ipv4Addr::new(203, 0, 113, last).into());
-        candidates.find(|it: &IpAddr| self.image.longest_prefix(policy, (*it).into()).is_none())
-    }
 }
 
 impl Host {
@@ -261,6 +257,11 @@ impl Host {
             Self::Address(_) => Ok(None),
         }
     }
+}
+
+fn unclaimed_address(image: &Image, policy: PolicyId) -> Option<IpAddr> {
+    let mut candidates = (1..=254).map(|last| Ipv4Addr::new(203, 0, 113, last).into());
+    candidates.find(|it: &IpAddr| image.longest_prefix(policy, (*it).into()).is_none())
 }
 
 /// What only the host itself may dial: its loopback is where its own control pages are.

@@ -60,7 +60,11 @@ pub(crate) fn query_at_socket(ctx: &TcContext, workload: &Workload, scratch: &mu
 #[inline(always)]
 fn judge(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch) -> Outcome {
     match locate(ctx, workload, scratch) {
-        Piece::Messages { announced } => messages(ctx, workload, scratch, announced),
+        Piece::Messages => messages(ctx, workload, scratch, 0),
+        Piece::Announced => {
+            let announced = usize::from(scratch.stream.announced);
+            messages(ctx, workload, scratch, announced)
+        }
         Piece::Length => Outcome::Through,
         Piece::Stray => Outcome::Again,
         Piece::Broken => Outcome::Broken,

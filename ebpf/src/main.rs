@@ -23,6 +23,7 @@ macro_rules! debug_line {
     };
 }
 
+mod answer;
 mod count;
 mod dns;
 mod load;
@@ -40,22 +41,22 @@ const FAIL: i32 = 0;
 
 #[cgroup_sock_addr(connect4)]
 pub(crate) fn exeat_connect4(ctx: SockAddrContext) -> i32 {
-    answer(&ctx, socket::judge4(&ctx))
+    settle(&ctx, socket::judge4(&ctx))
 }
 
 #[cgroup_sock_addr(connect6)]
 pub(crate) fn exeat_connect6(ctx: SockAddrContext) -> i32 {
-    answer(&ctx, socket::judge6(&ctx))
+    settle(&ctx, socket::judge6(&ctx))
 }
 
 #[cgroup_sock_addr(sendmsg4)]
 pub(crate) fn exeat_sendmsg4(ctx: SockAddrContext) -> i32 {
-    answer(&ctx, socket::judge4(&ctx))
+    settle(&ctx, socket::judge4(&ctx))
 }
 
 #[cgroup_sock_addr(sendmsg6)]
 pub(crate) fn exeat_sendmsg6(ctx: SockAddrContext) -> i32 {
-    answer(&ctx, socket::judge6(&ctx))
+    settle(&ctx, socket::judge6(&ctx))
 }
 
 /// On ingress of the host side of a veth: what the pod sends.
@@ -70,7 +71,7 @@ pub(crate) fn exeat_to_pod(ctx: TcContext) -> i32 {
     carry_out(&ctx, wire::to_pod(&ctx))
 }
 
-fn answer(ctx: &SockAddrContext, call: Call) -> i32 {
+fn settle(ctx: &SockAddrContext, call: Call) -> i32 {
     match call {
         Call::Proceed => PROCEED,
         Call::Fail => {

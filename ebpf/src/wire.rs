@@ -12,6 +12,7 @@ use exeat_common::{
 };
 
 use crate::{
+    answer,
     count::{self, Tally},
     dns,
     load::{self, FrameFacts, Scratch},
@@ -55,17 +56,23 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
     let Some(workload) = workload_by_ifindex(facts.ifindex) else {
         return Fate::Go;
     };
+    match receive(ctx, workload) {
+        Arrive::Pass => Fate::Go,
+        // By now nothing here holds the scratch.
+        Arrive::Answer => answer::answer(ctx, workload),
+    }
+}
+
+#[inline(always)]
+fn receive(ctx: &TcContext, workload: &Workload) -> Arrive {
     let Some(scratch) = load::scratch() else {
-        return Fate::Go;
+        return Arrive::Pass;
     };
     // What cannot be parsed is no DNS answer and begins no flow; the pod's own stack judges it.
     let Ok(Known::Packet) = read(ctx, scratch) else {
-        return Fate::Go;
+        return Arrive::Pass;
     };
-    match arrive(Some(workload), &scratch.packet, &Maps::new(&scratch.veil)) {
-        Arrive::Pass => Fate::Go,
-        Arrive::Answer => dns::answer(ctx, workload, scratch),
-    }
+    arrive(Some(workload), &scratch.packet, &Maps::new(&scratch.veil))
 }
 
 /// What [`read`] found.

@@ -2,7 +2,7 @@
 
 use super::{
     message::{CLASS_IN, HEADER, Header, InvalidMessage, MessageBytes, Transport, flag, record},
-    name::{Name, NameBuffer, match_name, read_name},
+    name::{Name, NameBuffer, match_name, read_name, short_hash},
 };
 use crate::{
     abi::{QueryKey, QueryValue, RuleKey, Workload, mode},
@@ -151,7 +151,7 @@ pub fn ask<M: Memory>(
         asked: memory.now(),
         query_type: question.query_type,
         name_length: name_length(question.name),
-        reserved: 0,
+        name_hash: short_hash(buffer.hash(question.name, memory)),
     };
     if memory.set_query(&key, &value).is_err() {
         return Asked::Drop(Reason::TableFull);
@@ -187,6 +187,6 @@ fn refuse<M: Memory>(question: &Question, transport: Transport, memory: &M) -> A
 /// A name is at most 255 bytes long.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "a name is at most 255 bytes long")]
-pub(super) const fn name_length(name: Name) -> u16 {
+const fn name_length(name: Name) -> u16 {
     name.length as u16
 }

@@ -4,9 +4,14 @@
 
 mod agreement;
 mod answers;
+mod chain;
+mod hints;
+mod oracle;
 mod questions;
+mod search;
 #[path = "../support/mod.rs"]
 mod support;
+mod writer;
 
 use std::net::IpAddr;
 
@@ -46,9 +51,14 @@ pub(crate) fn world() -> World {
 }
 
 pub(crate) fn query(name: &str) -> Vec<u8> {
+    query_of(name, 1)
+}
+
+pub(crate) fn query_of(name: &str, kind: u16) -> Vec<u8> {
     let mut bytes = vec![0x12, 0x34, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0];
     bytes.extend(support::wire(name));
-    bytes.extend([0, 1, 0, 1]);
+    bytes.extend(kind.to_be_bytes());
+    bytes.extend([0, 1]);
     bytes
 }
 

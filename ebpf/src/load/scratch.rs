@@ -44,12 +44,27 @@ pub(crate) struct AnswerArea {
 #[btf_map]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
-/// The scratch of this CPU.
+/// The scratch of this CPU. Whoever calls this gives the reference up before calling a function
+/// that calls it too.
 #[inline(always)]
 pub(crate) fn scratch() -> Option<&'static mut Scratch> {
     let slot = SCRATCH.get_ptr_mut(0)?;
     // SAFETY: the slot belongs to this CPU; the traffic control hooks run with bottom halves
     // disabled and are the only users, so no second run can interrupt this one, and each run
-    // calls this once.
+    // has one such reference at a time.
     Some(unsafe { &mut *slot })
+}
+
+/// What the comparison of two names needs of the scratch, beside whoever reads the rest of it.
+#[inline(always)]
+pub(crate) fn shared_message() -> Option<(&'static [u8; MESSAGE_BUFFER_BYTES], &'static Word)> {
+    let slot = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: the slot is live, and no reference to the whole of it is made.
+    let message = unsafe { &raw const (*slot).answer.message };
+    // SAFETY: as above.
+    let veil = unsafe { &raw const (*slot).veil };
+    // SAFETY: nothing writes the message while its names are compared.
+    let message = unsafe { &*message };
+    // SAFETY: a word may be written through shared references.
+    Some((message, unsafe { &*veil }))
 }

@@ -1,0 +1,147 @@
+//! The third pass: which of the records are about a name on the chain.
+
+use super::{
+    Comparison, Names, Room, Turn,
+    learn::Place,
+    walk::{FIXED, Found},
+};
+use crate::{
+    bytes::Veil,
+    dns::message::{HEADER, MessageBytes, record},
+    limits::{ANSWER_SERVICES, FOLLOW_STEPS},
+};
+
+/// Follows the chain through the records, in their order. Leaves the addresses that count, and the
+/// services whose hints may.
+///
+/// A record whose owner is not on the chain yet is a stray, unless the chain grows later: then the
+/// records are in an order that one pass cannot tell, and the answer is deferred.
+#[inline(always)]
+pub fn follow<N: Names, V: Veil>(
+    message: &MessageBytes<'_>,
+    room: &mut Room,
+    names: &N,
+    veil: &V,
+) -> Turn {
+    let mut count = room.reading.found as usize;
+    let mut state = State { index: 0, link: 0, links: 1, services: 0, addresses: 0, strays: 0 };
+    let [question, ..] = &mut room.chain;
+    *question = QUESTION;
+    let mut ended = false;
+    // One flat loop, a step a record and a name it is compared with: the latest first, since
+    // answers come in the order of the chain.
+    for _ in 0..FOLLOW_STEPS {
+        state = state.veiled(veil);
+        count = veil.veil(count);
+        let message = message.veiled(veil);
+        if state.index >= count {
+            ended = true;
+            break;
+        }
+        let (Some(found), Some(name)) = (room.found.get(state.index), room.chain.get(state.link))
+        else {
+            return Turn::DEFER;
+        };
+        let found = Found::unpack(*found);
+        let comparison = names.compare(found.owner, *name as usize);
+        if comparison == Comparison::INVALID {
+            return Turn::MALFORMED;
+        }
+        if comparison == Comparison::TOO_LONG {
+            return Turn::DEFER;
+        }
+        if comparison == Comparison::SAME {
+            if !state.take(&message, room, found) {
+                return Turn::DEFER;
+            }
+        } else if state.link > 0 {
+            state.link -= 1;
+            continue;
+        } else {
+            state.strays = 1;
+        }
+        state.index += 1;
+        state.link = state.links - 1;
+    }
+    if !ended {
+        return Turn::DEFER;
+    }
+    state.write(room);
+    if state.addresses + state.services == 0 { Turn::PASS } else { Turn::GO_ON }
+}
+
+/// The first name on the chain.
+#[expect(clippy::cast_possible_truncation, reason = "a header has twelve bytes")]
+const QUESTION: u32 = HEADER as u32;
+
+/// Where the pass stands, and how much of each list is set.
+#[derive(Clone, Copy)]
+struct State {
+    /// The record at hand.
+    index: usize,
+    /// The name it is compared with.
+    link: usize,
+    links: usize,
+    services: usize,
+    addresses: usize,
+    /// 1 once a record was passed over.
+    strays: usize,
+}
+
+impl State {
+    #[inline(always)]
+    fn veiled<V: Veil>(self, veil: &V) -> Self {
+        Self {
+            index: veil.veil(self.index),
+            link: veil.veil(self.link),
+            links: veil.veil(self.links),
+            services: veil.veil(self.services),
+            addresses: veil.veil(self.addresses),
+            strays: veil.veil(self.strays),
+        }
+    }
+
+    /// Takes a record whose owner is on the chain; says no if there is no room or no order.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "offsets in a message are below 2^13")]
+    fn take(&mut self, message: &MessageBytes<'_>, room: &mut Room, found: Found) -> bool {
+        let data = found.fixed + FIXED;
+        let kind = message.u16(found.fixed).unwrap_or_default();
+        match kind {
+            record::CNAME => {
+                let Some(slot) = room.chain.get_mut(self.links) else {
+                    return false;
+                };
+                *slot = data as u32;
+                self.links += 1;
+                self.strays == 0
+            }
+            record::HTTPS | record::SVCB => {
+                // There are never more services than records before, so none is overwritten.
+                let Some(slot) = room.found.get_mut(self.services) else {
+                    return false;
+                };
+                *slot = found.pack();
+                self.services += 1;
+                self.services <= ANSWER_SERVICES
+            }
+            _ => {
+                let Some(slot) = room.addresses.get_mut(self.addresses) else {
+                    return false;
+                };
+                let is_v6 = kind == record::AAAA;
+                *slot = Place { data, fixed: found.fixed, is_v6 }.pack();
+                self.addresses += 1;
+                true
+            }
+        }
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "not more than the lists are long")]
+    fn write(&self, room: &mut Room) {
+        room.reading.links = self.links as u32;
+        room.reading.services = self.services as u32;
+        room.reading.addresses = self.addresses as u32;
+    }
+}

@@ -48,6 +48,12 @@ impl Address {
         Self(words)
     }
 
+    /// Words whose bytes are in network order.
+    #[inline(always)]
+    pub const fn words(&self) -> [u32; 4] {
+        self.0
+    }
+
     #[inline(always)]
     pub const fn octets(&self) -> [u8; 16] {
         zerocopy::transmute!(self.0)
@@ -79,6 +85,28 @@ impl Address {
     pub const fn is_v6_link_multicast(&self) -> bool {
         let [w, ..] = self.0;
         u32::from_be(w) >> 16 == 0xff02
+    }
+
+    /// Whether this can be one end of a conversation on the wire: neither unspecified (with the
+    /// rest of 0.0.0.0/8), loopback, multicast nor broadcast.
+    #[inline(always)]
+    pub const fn is_one_host(&self) -> bool {
+        let [w, x, y, z] = self.0;
+        let last = u32::from_be(z);
+        if w != 0 || x != 0 {
+            return u32::from_be(w) >> 24 != 0xff;
+        }
+        let first_octet = last >> 24;
+        match y {
+            0 => last > 1,
+            MAPPED => {
+                first_octet != 0
+                    && first_octet != 127
+                    && first_octet >> 4 != 0xe
+                    && last != u32::MAX
+            }
+            _ => true,
+        }
     }
 
     /// Whether no public name may point here: unspecified, loopback, link-local (which holds the
@@ -154,6 +182,23 @@ mod tests {
     fn mapped_and_plain_v4_are_one_value() {
         assert_eq!(address("192.0.2.1"), address("::ffff:192.0.2.1"));
         assert!(IpAddr::from(address("::ffff:192.0.2.1")).is_ipv4());
+    }
+
+    #[test]
+    fn what_can_be_one_end_of_a_conversation() {
+        for text in ["0.0.0.0", "0.9.9.9", "127.0.0.1", "224.0.0.1", "239.9.9.9", "255.255.255.255"]
+        {
+            assert!(!address(text).is_one_host(), "{text}");
+        }
+        for text in ["::", "::1", "ff02::1", "ff0e::1"] {
+            assert!(!address(text).is_one_host(), "{text}");
+        }
+        for text in ["1.0.0.1", "10.9.0.2", "169.254.1.1", "240.240.0.1", "255.255.255.254"] {
+            assert!(address(text).is_one_host(), "{text}");
+        }
+        for text in ["::2", "::1:0:0", "fe80::1", "fd00::1", "2001:db8::1", "0:0:1::"] {
+            assert!(address(text).is_one_host(), "{text}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Reading hostile bytes from a fixed buffer, in a way every kernel's verifier can follow.
 
+use core::hint::black_box;
+
 /// Bytes after the addressable part of a buffer, so that a field of up to this many bytes can be
 /// taken at any masked offset.
 pub const SLACK: usize = 16;
@@ -13,6 +15,8 @@ pub const SLACK: usize = 16;
 pub struct Bytes<'a, const N: usize> {
     buffer: &'a [u8; N],
     length: usize,
+    /// [`Self::MASK`], which stays where a comparison made it redundant.
+    mask: usize,
 }
 
 impl<'a, const N: usize> Bytes<'a, N> {
@@ -25,7 +29,7 @@ impl<'a, const N: usize> Bytes<'a, N> {
     #[inline(always)]
     pub fn new(buffer: &'a [u8; N], length: usize) -> Self {
         let length = if length > N - SLACK { N - SLACK } else { length };
-        Self { buffer, length }
+        Self { buffer, length, mask: kept(Self::MASK) }
     }
 
     #[inline(always)]
@@ -47,7 +51,7 @@ impl<'a, const N: usize> Bytes<'a, N> {
         if at >= self.length || self.length - at < K {
             return None;
         }
-        let start = at & Self::MASK;
+        let start = at & self.mask;
         self.buffer.get(start..start + K)?.try_into().ok()
     }
 
@@ -56,7 +60,7 @@ impl<'a, const N: usize> Bytes<'a, N> {
         if at >= self.length {
             return None;
         }
-        self.buffer.get(at & Self::MASK).copied()
+        self.buffer.get(at & self.mask).copied()
     }
 
     /// `K` bytes at `at`, of which those past the length are whatever the buffer held. For copying
@@ -64,7 +68,7 @@ impl<'a, const N: usize> Bytes<'a, N> {
     #[inline(always)]
     pub fn residue<const K: usize>(&self, at: usize) -> [u8; K] {
         const { assert!(K <= SLACK) };
-        let start = at & Self::MASK;
+        let start = at & self.mask;
         self.buffer.get(start..start + K).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; K])
     }
 
@@ -78,6 +82,15 @@ impl<'a, const N: usize> Bytes<'a, N> {
     pub fn u32(&self, at: usize) -> Option<u32> {
         self.array(at).map(u32::from_be_bytes)
     }
+}
+
+/// A mask that the compiler keeps: it does not know the number.
+///
+/// It would leave out a mask of a number that was compared before. The verifier of Linux before 6.8
+/// may know less: it forgets what a comparison said of a number if another copy of it was compared.
+#[inline(always)]
+pub fn kept(mask: usize) -> usize {
+    black_box(mask)
 }
 
 /// What plain Rust cannot say to the kernel's verifier and compiler.

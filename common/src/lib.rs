@@ -19,4 +19,6 @@ pub mod limits;
 pub mod memory;
 pub mod packet;
 pub mod reason;
+pub mod replay;
+pub mod reply;
 pub mod wire;

@@ -3,7 +3,7 @@
 /// Version of the map layouts; names the pin directory, so two layouts never mix.
 ///
 /// Raise it with every change of a key, a value or an event in [`crate::abi`].
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Map and program names as they appear in bpffs.
 pub mod map {
@@ -68,19 +68,27 @@ pub const TARGETS_ENTRIES: usize = 32_768;
 pub const BACKENDS_ENTRIES: usize = 131_072;
 pub const RESOLVERS_ENTRIES: usize = 64;
 pub const FACTS_ENTRIES: usize = 131_072;
-pub const QUERIES_ENTRIES: usize = 32_768;
+pub const QUERIES_ENTRIES: usize = 65_536;
 pub const FLOWS_ENTRIES: usize = 131_072;
 pub const COUNTERS_ENTRIES: usize = 16_384;
 pub const EVENTS_BYTES: usize = 1 << 20;
 
 /// Facts one workload may hold at a time; the next address it learns is refused and counted.
 pub const FACTS_PER_WORKLOAD: u32 = 4_096;
+/// Flows of one workload that are remembered at a time; those beyond are judged packet by packet.
+pub const FLOWS_PER_WORKLOAD: u32 = 8_192;
+/// Queries of one workload that may wait for their answers; the next one is dropped and counted.
+pub const QUERIES_PER_WORKLOAD: u32 = 1_024;
 /// Names remembered for one (workload, address) pair.
 pub const FACT_SLOTS: usize = 8;
 /// Source addresses a workload may be bound to.
 pub const WORKLOAD_ADDRESSES: usize = 4;
 /// Depths at which workload cgroups may sit below the root of the cgroup2 tree.
 pub const CGROUP_DEPTHS: usize = 4;
+
+/// Record types that [`crate::abi::Settings`] can tell apart: those with a number below this. Everything
+/// that is in use lies below (RFC 6895 §3.1); the words of the set are masked, so a power of two.
+pub const QUERY_TYPES: usize = 512;
 
 /// Longest domain name on the wire, with its length bytes and the root byte (RFC 1035 §2.3.4).
 pub const NAME_BYTES: usize = 255;
@@ -130,5 +138,13 @@ pub const FLOW_IDLE_CLOSING_SECONDS: u32 = 60;
 pub const FLOW_IDLE_DATAGRAM_SECONDS: u32 = 180;
 /// Seconds for which a query is remembered.
 pub const QUERY_SECONDS: u32 = 15;
+/// Bytes of a denied packet that an ICMP error quotes. The socket is found by the IP header and eight
+/// bytes (RFC 792); this is room for extension headers.
+pub const QUOTE_BYTES: usize = 128;
+/// Replies to denied packets that one workload gets a second, resets and ICMP errors together; the
+/// rest is dropped in silence. As many as Linux sends of its own (`net.ipv4.icmp_msgs_per_sec`).
+pub const REPLIES_PER_SECOND: u32 = 1_000;
+/// Resets that go on to the remote end of one TCP flow which is not allowed any more.
+pub const RESETS_PER_FLOW: u8 = 4;
 /// Denial events one workload may emit a second; the rest is only counted.
 pub const EVENTS_PER_SECOND: u32 = 200;

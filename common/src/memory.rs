@@ -8,16 +8,34 @@ use crate::{
     reason::Reason,
 };
 
-/// A full table or a used-up share; the caller denies or goes without, and counts it.
+/// What is full; the caller denies or goes without, and counts it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Full;
+pub enum Full {
+    /// The table, or the entry that would have taken it.
+    Table,
+    /// The part of the table that one workload may use.
+    Share,
+}
+
+impl Full {
+    #[inline(always)]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Table => Reason::TableFull,
+            Self::Share => Reason::ShareUsed,
+        }
+    }
+}
 
 /// The writable tables of the wire layer.
 pub trait Memory: Tables + Veil {
     /// Raised by the agent with every change of rules.
     fn generation(&self) -> u32;
     fn flow(&self, key: &FlowKey) -> Option<FlowValue>;
-    fn set_flow(&self, key: &FlowKey, value: &FlowValue) -> Result<(), Full>;
+    /// Remembers a flow that begins, in the place of an ended one with the same ends.
+    fn begin_flow(&self, key: &FlowKey, value: &FlowValue) -> Result<(), Full>;
+    /// Writes back a flow that is remembered, unless it was collected meanwhile; says whether it did.
+    fn renew_flow(&self, key: &FlowKey, value: &FlowValue) -> bool;
     fn remove_flow(&self, key: &FlowKey);
     fn set_query(&self, key: &QueryKey, value: &QueryValue) -> Result<(), Full>;
     /// Returns the query and forgets it.
@@ -28,6 +46,8 @@ pub trait Memory: Tables + Veil {
     fn grace_seconds(&self) -> u32;
     /// TTLs below this count as this, in seconds.
     fn minimum_ttl_seconds(&self) -> u32;
+    /// Whether questions of this record type may leave.
+    fn may_ask(&self, query_type: u16) -> bool;
     /// Counts something beside the verdict of the packet at hand.
     fn note(&self, workload: crate::id::WorkloadId, reason: Reason);
 }

@@ -79,6 +79,12 @@ impl Packet {
             && self.detail & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN
     }
 
+    /// A TCP segment that ends a connection at once.
+    #[inline(always)]
+    pub const fn resets(&self) -> bool {
+        self.protocol == protocol::TCP && self.detail & tcp_flag::RST != 0
+    }
+
     /// A TCP segment that ends a connection, in one direction at least.
     #[inline(always)]
     pub const fn closes(&self) -> bool {

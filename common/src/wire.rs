@@ -5,6 +5,7 @@ use crate::{
     decide::{Decision, Tables, decide, is_still_allowed},
     flow::{Flow, protocol},
     id::{SubjectId, WorkloadId},
+    limits::RESETS_PER_FLOW,
     memory::Memory,
     packet::{Packet, icmp_type},
     reason::{Reason, Verdict},
@@ -15,6 +16,8 @@ use crate::{
 pub enum Leave {
     /// Carry the decision out.
     Judged(Decision),
+    /// Deny, and tell the remote end of the connection as well: it had been allowed until now.
+    Ended(Decision),
     /// Goes to a trusted resolver: the DNS path decides on the message.
     Query,
 }
@@ -63,19 +66,56 @@ pub fn leave<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &M
     let key = outbound_key(known.id, packet);
     // An opening segment begins a new flow, whatever used the same ports before.
     let recalled = if packet.opens() { None } else { memory.flow(&key) };
-    let mut lapsed = SubjectId::NONE;
+    let mut lapsed = NO_FLOW;
     if let Some(known_flow) = recalled {
         match recall(&flow, &key, &known_flow, packet, memory) {
             Recall::Goes(reason) => return Leave::Judged(Decision::allow(reason)),
-            Recall::Anew => lapsed = known_flow.subject,
+            Recall::Anew => lapsed = known_flow,
         }
     }
     let decision = judge_new(&flow, &key, packet, memory);
-    if decision.verdict != Verdict::Allow && lapsed.is_some() {
-        memory.remove_flow(&key);
-        return Leave::Judged(Decision { subject: lapsed, ..Decision::deny(Reason::Revoked) });
+    if decision.verdict == Verdict::Allow || lapsed.direction == NO_FLOW.direction {
+        return Leave::Judged(decision);
     }
-    Leave::Judged(decision)
+    end(&key, &lapsed, decision, memory)
+}
+
+/// What stands for no flow. An `Option` would leave its payload undefined on one path, and the
+/// verifier refuses the register that LLVM leaves it in.
+const NO_FLOW: FlowValue = FlowValue {
+    generation: 0,
+    last_seen: 0,
+    subject: SubjectId::NONE,
+    direction: 0,
+    closing: 0,
+    resets: 0,
+    reserved: 0,
+};
+
+/// Denies a packet of a flow that was allowed when it began. A TCP connection stays known for a
+/// while, so that the remote end is told, and a few times at most: what tells it is a packet to
+/// where nothing is allowed any more.
+#[inline(always)]
+fn end<M: Memory>(key: &FlowKey, flow: &FlowValue, decision: Decision, memory: &M) -> Leave {
+    let decision = if flow.subject.is_some() {
+        Decision { subject: flow.subject, ..Decision::deny(Reason::Revoked) }
+    } else {
+        decision
+    };
+    if key.protocol != protocol::TCP {
+        memory.remove_flow(key);
+        return Leave::Judged(decision);
+    }
+    if flow.resets >= RESETS_PER_FLOW {
+        return Leave::Judged(decision);
+    }
+    let told =
+        FlowValue { direction: direction::REVOKED, closing: 1, resets: flow.resets + 1, ..*flow };
+    // A reset that could not be counted is not sent.
+    if !memory.renew_flow(key, &told) {
+        return Leave::Judged(decision);
+    }
+    Leave::Ended(decision)
 }
 
 /// Looks at a packet for the pod. Nothing is refused here but DNS answers nobody asked for; flows
@@ -98,7 +138,10 @@ pub fn arrive<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &
     if let Some(flow) = memory.flow(&key)
         && !packet.opens()
     {
-        touch(&key, &flow, packet, memory);
+        // Not judged here: who keeps sending must not make the flow one of the rules of now.
+        if flow.direction != direction::REVOKED {
+            touch(&key, &flow, flow.generation, packet, memory);
+        }
         return Arrive::Pass;
     }
     if begins_inbound(packet) {
@@ -108,10 +151,10 @@ pub fn arrive<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &
             subject: SubjectId::NONE,
             direction: direction::INBOUND,
             closing: 0,
-            reserved: [0; 2],
+            ..NO_FLOW
         };
-        if memory.set_flow(&key, &value).is_err() {
-            memory.note(known.id, Reason::TableFull);
+        if let Err(full) = memory.begin_flow(&key, &value) {
+            memory.note(known.id, full.reason());
         }
     }
     Arrive::Pass
@@ -136,14 +179,20 @@ fn recall<M: Memory>(
     let generation = memory.generation();
     let reason = if known.direction == direction::INBOUND {
         Reason::Inbound
-    } else if known.generation == generation
-        || (known.subject.is_some() && is_still_allowed(flow, known.subject, memory))
+    } else if known.direction == direction::OUTBOUND
+        && (known.generation == generation
+            || (known.subject.is_some() && is_still_allowed(flow, known.subject, memory)))
     {
         Reason::Established
     } else {
         return Recall::Anew;
     };
-    touch(key, known, packet, memory);
+    if packet.resets() {
+        // The pod itself ends it; a reset that arrives may be forged, and only marks the flow.
+        memory.remove_flow(key);
+    } else {
+        touch(key, known, generation, packet, memory);
+    }
     Recall::Goes(reason)
 }
 
@@ -160,26 +209,34 @@ fn judge_new<M: Memory>(flow: &Flow<'_>, key: &FlowKey, packet: &Packet, memory:
             subject: decision.subject,
             direction: direction::OUTBOUND,
             closing: u8::from(packet.closes()),
-            reserved: [0; 2],
+            ..NO_FLOW
         };
-        if memory.set_flow(key, &value).is_err() {
-            memory.note(key.workload, Reason::TableFull);
+        if let Err(full) = memory.begin_flow(key, &value) {
+            memory.note(key.workload, full.reason());
         }
     }
     decision
 }
 
-/// Writes a flow back if something changed, at most once a second for its time alone.
+/// Writes a flow back if something changed, at most once a second for its time alone. `generation`
+/// is that under which it was last judged.
 #[inline(always)]
-fn touch<M: Memory>(key: &FlowKey, value: &FlowValue, packet: &Packet, memory: &M) {
+fn touch<M: Memory>(
+    key: &FlowKey,
+    value: &FlowValue,
+    generation: u32,
+    packet: &Packet,
+    memory: &M,
+) {
     let renewed = FlowValue {
-        generation: memory.generation(),
+        generation,
         last_seen: memory.now(),
         closing: u8::from(packet.closes()) | value.closing,
         ..*value
     };
-    if renewed != *value && memory.set_flow(key, &renewed).is_err() {
-        memory.note(key.workload, Reason::TableFull);
+    if renewed != *value {
+        // If it was collected meanwhile, the next packet is judged anew.
+        let _collected = memory.renew_flow(key, &renewed);
     }
 }
 
@@ -229,15 +286,8 @@ fn begins_inbound(packet: &Packet) -> bool {
 /// The flow of a packet from the pod.
 #[inline(always)]
 fn outbound_key(workload: WorkloadId, packet: &Packet) -> FlowKey {
-    FlowKey {
-        workload,
-        local: packet.source,
-        remote: packet.destination,
-        local_port: packet.source_port,
-        remote_port: packet.destination_port,
-        protocol: packet.protocol,
-        reserved: [0; 3],
-    }
+    let local = (packet.source, packet.source_port);
+    FlowKey::new(workload, packet.protocol, local, (packet.destination, packet.destination_port))
 }
 
 /// The flow of a packet to the pod. Echo keeps its identifier as the local port in both.
@@ -247,13 +297,6 @@ fn inbound_key(workload: WorkloadId, packet: &Packet) -> FlowKey {
         protocol::ICMP | protocol::ICMPV6 => (packet.source_port, 0),
         _ => (packet.destination_port, packet.source_port),
     };
-    FlowKey {
-        workload,
-        local: packet.destination,
-        remote: packet.source,
-        local_port,
-        remote_port,
-        protocol: packet.protocol,
-        reserved: [0; 3],
-    }
+    let local = (packet.destination, local_port);
+    FlowKey::new(workload, packet.protocol, local, (packet.source, remote_port))
 }

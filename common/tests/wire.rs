@@ -11,6 +11,7 @@ use exeat_common::{
     bytes::Bytes,
     flow::protocol,
     id::SubjectId,
+    limits::RESETS_PER_FLOW,
     packet::{Frame, HEADER_BUFFER_BYTES, InvalidFrame, Packet, parse, tcp_flag},
     reason::{Reason, Verdict},
     wire::{Arrive, Leave, arrive, leave},
@@ -82,7 +83,7 @@ fn check(world: &World, frame: &[u8], verdict: Verdict, reason: Reason) {
         Leave::Judged(decision) => {
             assert_eq!((decision.verdict, decision.reason), (verdict, reason));
         }
-        Leave::Query => panic!("taken for a query"),
+        other @ (Leave::Ended(_) | Leave::Query) => panic!("{other:?}"),
     }
 }
 
@@ -154,8 +155,84 @@ fn a_flow_is_judged_once_and_again_when_the_rules_change() {
     check(&world, &data, Verdict::Allow, Reason::Established);
     world.generation = 3;
     world.rules.clear();
+    assert_eq!(ended(&world, &data), Some(Reason::Revoked));
+}
+
+/// The reason with which both ends of a connection are told, if they are.
+fn ended(world: &World, frame: &[u8]) -> Option<Reason> {
+    match leave(Some(&workload()), &packet(frame), world) {
+        Leave::Ended(decision) => {
+            assert_eq!(decision.verdict, Verdict::Deny);
+            Some(decision.reason)
+        }
+        Leave::Judged(_) | Leave::Query => None,
+    }
+}
+
+#[test]
+fn the_far_end_of_a_revoked_connection_is_told_a_few_times() {
+    let mut world = granted();
+    world.told(SITE, EXACT, NOW + 100);
+    let syn = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
+    let data = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::ACK));
+    let reset = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::RST));
+    let back = packet(&frame(SITE, POD, protocol::TCP, &tcp(443, 4000, tcp_flag::ACK)));
+    check(&world, &syn, Verdict::Allow, Reason::Registered);
+    let allow = std::mem::take(&mut world.rules);
+    world.generation = 2;
+    world.later = 1;
+    for number in 0..RESETS_PER_FLOW {
+        let frame = if number % 2 == 0 { &data } else { &reset };
+        assert_eq!(ended(&world, frame), Some(Reason::Revoked), "{number}");
+        // Neither a packet from there nor an attempt to begin anew starts the count again.
+        assert_eq!(arrive(Some(&workload()), &back, &world), Arrive::Pass);
+        check(&world, &syn, Verdict::Deny, Reason::PortNotDeclared);
+    }
     check(&world, &data, Verdict::Deny, Reason::Revoked);
-    check(&world, &data, Verdict::Deny, Reason::NameExpired);
+    let kept = *world.flows.borrow().values().next().expect("the flow is kept");
+    assert_eq!((kept.closing, kept.last_seen), (1, NOW), "it ends by its age");
+    // The rules come back: so may the flow.
+    world.rules = allow;
+    world.generation = 3;
+    check(&world, &data, Verdict::Allow, Reason::Registered);
+    check(&world, &data, Verdict::Allow, Reason::Established);
+}
+
+#[test]
+fn nothing_is_sent_to_where_nothing_was_ever_allowed() {
+    let mut world = granted();
+    let elsewhere = "192.0.2.9";
+    for flags in [tcp_flag::SYN, tcp_flag::ACK, tcp_flag::RST, tcp_flag::FIN | tcp_flag::ACK] {
+        let stray = frame(POD, elsewhere, protocol::TCP, &tcp(4000, 443, flags));
+        check(&world, &stray, Verdict::Deny, Reason::NotRegistered);
+    }
+    // Datagrams have no end to be told of.
+    world.grant(EXACT, 4000, protocol::UDP, RuleValue::ALLOW);
+    let datagram = frame(POD, SITE, protocol::UDP, &udp(4000, 4000, b"x"));
+    check(&world, &datagram, Verdict::Allow, Reason::Registered);
+    world.rules.clear();
+    world.generation = 2;
+    check(&world, &datagram, Verdict::Deny, Reason::Revoked);
+    assert!(world.flows.borrow().is_empty());
+}
+
+/// The other end may go on sending: that alone keeps no flow alive.
+#[test]
+fn what_arrives_does_not_renew_the_judgement_of_a_flow() {
+    let mut world = granted();
+    let syn = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
+    let data = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::ACK));
+    let back = packet(&frame(SITE, POD, protocol::TCP, &tcp(443, 4000, tcp_flag::ACK)));
+    check(&world, &syn, Verdict::Allow, Reason::Registered);
+    world.generation = 2;
+    world.later = 1;
+    assert_eq!(arrive(Some(&workload()), &back, &world), Arrive::Pass);
+    check(&world, &data, Verdict::Allow, Reason::Established);
+    world.generation = 3;
+    world.later = 2;
+    world.rules.clear();
+    assert_eq!(arrive(Some(&workload()), &back, &world), Arrive::Pass);
+    assert_eq!(ended(&world, &data), Some(Reason::Revoked));
 }
 
 #[test]
@@ -195,9 +272,21 @@ fn a_full_table_is_stricter_and_not_looser() {
     let world = World { full: true, ..granted() };
     let syn = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
     check(&world, &syn, Verdict::Allow, Reason::Registered);
-    assert_eq!(*world.notes.borrow(), [Reason::TableFull]);
+    assert_eq!(*world.notes.borrow(), [Reason::ShareUsed]);
     let stray = frame(POD, "192.0.2.9", protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
     check(&world, &stray, Verdict::Deny, Reason::NotRegistered);
+}
+
+#[test]
+fn a_flow_ends_with_the_pods_own_reset_and_not_with_one_that_arrives() {
+    let world = granted();
+    let syn = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
+    check(&world, &syn, Verdict::Allow, Reason::Registered);
+    let forged = packet(&frame(SITE, POD, protocol::TCP, &tcp(443, 4000, tcp_flag::RST)));
+    assert_eq!(arrive(Some(&workload()), &forged, &world), Arrive::Pass);
+    let own = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::RST));
+    check(&world, &own, Verdict::Allow, Reason::Established);
+    assert!(world.flows.borrow().is_empty());
 }
 
 #[test]

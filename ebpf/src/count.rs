@@ -45,13 +45,7 @@ pub(crate) fn count(
     reason: Reason,
     tally: Tally,
 ) {
-    let key = CounterKey {
-        workload,
-        layer: layer as u8,
-        verdict: verdict as u8,
-        reason: reason as u8,
-        reserved: 0,
-    };
+    let key = CounterKey::new(workload, layer, verdict, reason);
     if let Some(value) = COUNTERS.get_ptr_mut(key) {
         // SAFETY: the slot belongs to this CPU, and the program cannot be migrated while it runs;
         // another program on this CPU could at worst lose one count.
@@ -109,7 +103,7 @@ pub(crate) fn report_refusal(scratch: &mut Scratch, workload: WorkloadId, refusa
         query_type: refusal.query_type,
         name_length: refusal.name.length as u16,
         verdict: Verdict::Deny as u8,
-        reason: Reason::NameNotGranted as u8,
+        reason: refusal.reason as u8,
         reserved: [0; 10],
     };
     output(scratch.query.as_bytes(), size_of::<QueryHeader>() + NAME_BUFFER_BYTES);

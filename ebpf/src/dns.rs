@@ -41,7 +41,7 @@ pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch)
             if clamp_at == 0 { Fate::Go } else { clamp(ctx, &scratch.packet, clamp_at) }
         }
         Asked::Refuse(refusal) => {
-            count(workload.id, scratch.facts, Verdict::Deny, Reason::NameNotGranted);
+            count(workload.id, scratch.facts, Verdict::Deny, refusal.reason);
             count::report_refusal(scratch, workload.id, &refusal);
             turn_round(ctx, &scratch.packet, &refusal)
         }

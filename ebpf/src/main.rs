@@ -27,6 +27,7 @@ mod answer;
 mod count;
 mod dns;
 mod load;
+mod refuse;
 mod socket;
 mod tables;
 mod wire;
@@ -90,7 +91,7 @@ fn carry_out(ctx: &TcContext, fate: Fate) -> i32 {
             TC_ACT_SHOT
         }
         Fate::Return => {
-            debug_line!(ctx, "a query is answered in place");
+            debug_line!(ctx, "a frame is answered in place");
             load::return_to_pod(ctx)
         }
     }

@@ -81,15 +81,8 @@ fn answers(
         if index >= usize::from(workload.address_count) {
             break;
         }
-        let key = FlowKey {
-            workload: workload.id,
-            local: *local,
-            remote: destination.address,
-            local_port,
-            remote_port: destination.port,
-            protocol: protocol::UDP,
-            reserved: [0; 3],
-        };
+        let remote = (destination.address, destination.port);
+        let key = FlowKey::new(workload.id, protocol::UDP, (*local, local_port), remote);
         if let Some(flow) = maps.flow(&key)
             && flow.direction == direction::INBOUND
         {

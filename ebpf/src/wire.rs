@@ -15,7 +15,8 @@ use crate::{
     answer,
     count::{self, Tally},
     dns,
-    load::{self, FrameFacts, Scratch},
+    load::{self, FrameFacts, Hook, Scratch},
+    refuse,
     tables::{Maps, workload_by_ifindex},
 };
 
@@ -32,7 +33,7 @@ pub(crate) enum Fate {
 pub(crate) fn from_pod(ctx: &TcContext) -> Fate {
     let facts = load::frame_facts(ctx);
     let workload = workload_by_ifindex(facts.ifindex);
-    let Some(scratch) = load::scratch() else {
+    let Some(scratch) = load::scratch(Hook::FromPod) else {
         return stop(workload, facts, Reason::Malformed);
     };
     match read(ctx, scratch) {
@@ -41,11 +42,13 @@ pub(crate) fn from_pod(ctx: &TcContext) -> Fate {
         Err(reason) => return stop(workload, facts, reason),
     }
     let Some(workload) = workload else {
-        return stop(None, facts, Reason::UnknownWorkload);
+        let _dropped = stop(None, facts, Reason::UnknownWorkload);
+        return refuse::sender(ctx, WorkloadId::default(), scratch);
     };
     match judge(workload, scratch) {
         Judged::Go => Fate::Go,
-        Judged::Stop => Fate::Stop,
+        Judged::Refused => refuse::sender(ctx, workload.id, scratch),
+        Judged::Ended => refuse::both_ends(ctx, workload.id, scratch),
         Judged::Query => dns::query(ctx, workload, scratch),
     }
 }
@@ -65,7 +68,7 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
 
 #[inline(always)]
 fn receive(ctx: &TcContext, workload: &Workload) -> Arrive {
-    let Some(scratch) = load::scratch() else {
+    let Some(scratch) = load::scratch(Hook::ToPod) else {
         return Arrive::Pass;
     };
     // What cannot be parsed is no DNS answer and begins no flow; the pod's own stack judges it.
@@ -104,7 +107,10 @@ fn read(ctx: &TcContext, scratch: &mut Scratch) -> Result<Known, Reason> {
 /// The outcome of [`judge`].
 enum Judged {
     Go,
-    Stop,
+    /// Its sender is told.
+    Refused,
+    /// Its sender and the far end of its connection are told.
+    Ended,
     Query,
 }
 
@@ -113,8 +119,9 @@ enum Judged {
 fn judge(workload: &Workload, scratch: &Scratch) -> Judged {
     let packet = &scratch.packet;
     let maps = Maps::new(&scratch.veil);
-    let decision = match leave(Some(workload), packet, &maps) {
-        Leave::Judged(decision) => decision,
+    let (decision, denied) = match leave(Some(workload), packet, &maps) {
+        Leave::Judged(decision) => (decision, Judged::Refused),
+        Leave::Ended(decision) => (decision, Judged::Ended),
         Leave::Query => return Judged::Query,
     };
     let known_flow = matches!(decision.reason, Reason::Established | Reason::Inbound);
@@ -130,7 +137,7 @@ fn judge(workload: &Workload, scratch: &Scratch) -> Judged {
         Verdict::Allow => Judged::Go,
         Verdict::Deny | Verdict::Redirect => {
             count::report(&flow, Layer::Wire, &decision);
-            Judged::Stop
+            denied
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::netns::NetNs;
 use crate::node::{Node, RESOLVER_V4, RESOLVER_V6};
 use crate::wait;
 
-/// From the start of the process to `/readyz` answering 200.
+/// How long an agent may take to be ready, unless a test says otherwise.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 /// An agent that was asked to end.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
@@ -30,13 +30,16 @@ pub struct AgentFiles {
     binary: PathBuf,
     dir: PathBuf,
     pub pin_path: PathBuf,
+    /// From the start of the process to `/readyz` answering 200.
+    pub ready_within: Duration,
 }
 
 impl AgentFiles {
     /// Writes a configuration that enforces all pods the node has by now.
     pub fn new(node: &Node) -> Result<Self> {
         let dir = node.run().dir().to_owned();
-        let files = Self { binary: binary()?, pin_path: node.run().bpffs().join("exeat"), dir };
+        let pin_path = node.run().bpffs().join("exeat");
+        let files = Self { binary: binary()?, dir, pin_path, ready_within: READY_WITHIN };
         fs::create_dir_all(files.registry()).context("make the registry folder")?;
         files.write_config(&files.config_for(node))?;
         Ok(files)
@@ -154,7 +157,7 @@ impl AgentFiles {
         let child = command.spawn().with_context(|| format!("start {}", self.binary.display()))?;
         let mut agent = Agent { child, files: self.clone(), netns: node.netns().clone() };
         let mut ended = None;
-        let ready = wait::holds(READY_WITHIN, || {
+        let ready = wait::holds(self.ready_within, || {
             ended = agent.child.try_wait().unwrap_or(None);
             ended.is_some() || agent.http("/readyz").is_ok_and(|(status, _)| status == 200)
         });

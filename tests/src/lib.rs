@@ -2,9 +2,11 @@
 //! the servers that live there, and drivers for the real agent and for clients in a pod.
 
 pub mod agent;
+pub mod capture;
 pub mod cgroup;
 pub mod flows;
 pub mod frame;
+pub mod leaks;
 pub mod metrics;
 pub mod netns;
 pub mod node;

@@ -7,8 +7,9 @@
 //!  fd00:9::N/128      fe80::1                  fd00:64::1 fd00:64::2
 //! ```
 //!
-//! Each pod has a point-to-point veth, as a routing CNI makes them. Its processes run in a
-//! container cgroup below the pod's cgroup, as the kubelet lays them out.
+//! A pod has a point-to-point veth, as a routing CNI makes them, or shares a link with others, as
+//! on the bridge of other CNIs (10.9.1.N/24, `fd00:9:1::N/64`). Its processes run in a container
+//! cgroup below the pod's cgroup, as the kubelet lays them out.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -17,6 +18,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::frame::Mac;
 use crate::netns::NetNs;
 use crate::run::RunGuard;
 
@@ -31,12 +33,20 @@ pub const STRANGER_RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 53)
 const INTERNET: [&str; 5] =
     ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15", "2001:db8::/32"];
 
+/// The bridge that some pods share, its addresses and its hardware address.
+const BRIDGE: &str = "cni0";
+const BRIDGE_V4: Ipv4Addr = Ipv4Addr::new(10, 9, 1, 1);
+const BRIDGE_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 1, 0, 0, 0, 0, 1);
+const BRIDGE_MAC: Mac = [2, 0, 0, 0, 1, 0];
+
 /// Everything is removed when this is dropped.
 #[derive(Debug)]
 pub struct Node {
     netns: NetNs,
     internet: NetNs,
     pods: Vec<Pod>,
+    /// Whether the bridge is there.
+    bridged: bool,
     // Last, so that it is dropped last.
     run: RunGuard,
 }
@@ -53,6 +63,9 @@ pub struct Pod {
     pub interface: String,
     pub v4: Ipv4Addr,
     pub v6: Ipv6Addr,
+    pub mac: Mac,
+    /// Where it sends what leaves its link.
+    pub gateway_mac: Mac,
     resolv_conf: PathBuf,
 }
 
@@ -81,8 +94,8 @@ impl Node {
             "addr add 100.64.0.2/30 dev uplink\n\
              addr add fd00:64::2/126 dev uplink nodad\n\
              link set uplink up\n\
-             route add 10.9.0.0/24 via 100.64.0.1\n\
-             route add fd00:9::/64 via fd00:64::1\n\
+             route add 10.9.0.0/16 via 100.64.0.1\n\
+             route add fd00:9::/32 via fd00:64::1\n\
              {local}"
         ))?;
         netns.ip("route add default via 100.64.0.2\nroute add default via fd00:64::2\n")?;
@@ -90,31 +103,82 @@ impl Node {
             let path = run.cgroup().join(group);
             fs::create_dir(&path).with_context(|| format!("make {}", path.display()))?;
         }
-        Ok(Self { netns, internet, pods: Vec::new(), run })
+        Ok(Self { netns, internet, pods: Vec::new(), bridged: false, run })
     }
 
     /// Adds a pod, with its veth pair, routes and cgroup.
     pub fn pod(&mut self, namespace: &str, name: &str) -> Result<Pod> {
-        let number = u8::try_from(self.pods.len() + 2).context("a node has room for 250 pods")?;
-        let netns = NetNs::add(&format!("{}-{name}", self.run.name()))?;
-        let interface = format!("veth-{name}");
+        let number = self.next_number()?;
         let v4 = Ipv4Addr::new(10, 9, 0, number);
         let v6 = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, number.into());
+        let pod = self.bare_pod(namespace, name, (v4, v6), [2, 0, 0, 0, 1, number])?;
+        let interface = &pod.interface;
         self.netns.ip(&format!(
-            "link add {interface} type veth peer name eth0 netns {}\n\
-             addr add 169.254.1.1/32 dev {interface}\n\
+            "addr add 169.254.1.1/32 dev {interface}\n\
              addr add fe80::1/64 dev {interface} nodad\n\
              link set {interface} up\n\
              route add {v4}/32 dev {interface}\n\
              route add {v6}/128 dev {interface}\n",
-            netns.name()
         ))?;
-        netns.ip(&format!(
+        pod.netns.ip(&format!(
             "addr add {v4}/32 dev eth0\n\
              addr add {v6}/128 dev eth0 nodad\n\
              link set eth0 up\n\
              route add default via 169.254.1.1 dev eth0 onlink\n\
              route add default via fe80::1 dev eth0 onlink\n"
+        ))?;
+        Ok(pod)
+    }
+
+    /// Adds a pod on the bridge, which is made for the first one.
+    pub fn bridged_pod(&mut self, namespace: &str, name: &str) -> Result<Pod> {
+        if !self.bridged {
+            let mac = shown(BRIDGE_MAC);
+            // It floods groups to all ports, also those that nobody has asked for.
+            self.netns.ip(&format!(
+                "link add {BRIDGE} address {mac} type bridge mcast_snooping 0\n\
+                 addr add {BRIDGE_V4}/24 dev {BRIDGE}\n\
+                 addr add {BRIDGE_V6}/64 dev {BRIDGE} nodad\n\
+                 link set {BRIDGE} up\n"
+            ))?;
+            self.bridged = true;
+        }
+        let number = self.next_number()?;
+        let v4 = Ipv4Addr::new(10, 9, 1, number);
+        let v6 = Ipv6Addr::new(0xfd00, 9, 1, 0, 0, 0, 0, number.into());
+        let pod = self.bare_pod(namespace, name, (v4, v6), BRIDGE_MAC)?;
+        self.netns.ip(&format!("link set {} master {BRIDGE} up\n", pod.interface))?;
+        pod.netns.ip(&format!(
+            "addr add {v4}/24 dev eth0\n\
+             addr add {v6}/64 dev eth0 nodad\n\
+             link set eth0 up\n\
+             route add default via {BRIDGE_V4}\n\
+             route add default via {BRIDGE_V6}\n"
+        ))?;
+        Ok(pod)
+    }
+
+    fn next_number(&self) -> Result<u8> {
+        u8::try_from(self.pods.len() + 2).context("a node has room for 250 pods")
+    }
+
+    /// A pod whose two ends of a veth pair are down and have no addresses yet.
+    fn bare_pod(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        (v4, v6): (Ipv4Addr, Ipv6Addr),
+        gateway_mac: Mac,
+    ) -> Result<Pod> {
+        let number = self.next_number()?;
+        let netns = NetNs::add(&format!("{}-{name}", self.run.name()))?;
+        let interface = format!("veth-{name}");
+        let mac = [2, 0, 0, 0, 2, number];
+        self.netns.ip(&format!(
+            "link add {interface} address {host} type veth peer name eth0 address {inside} netns {}\n",
+            netns.name(),
+            host = shown([2, 0, 0, 0, 1, number]),
+            inside = shown(mac),
         ))?;
         let cgroup = self.cgroup_root().join(name);
         let app = cgroup.join("app");
@@ -122,7 +186,18 @@ impl Node {
         let resolv_conf = self.run.dir().join(format!("resolv.conf-{name}"));
         fs::write(&resolv_conf, format!("nameserver {RESOLVER_V4}\n"))?;
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        let pod = Pod { namespace, name, netns, cgroup, interface, v4, v6, resolv_conf };
+        let pod = Pod {
+            namespace,
+            name,
+            netns,
+            cgroup,
+            interface,
+            v4,
+            v6,
+            mac,
+            gateway_mac,
+            resolv_conf,
+        };
         self.pods.push(pod.clone());
         Ok(pod)
     }
@@ -180,4 +255,9 @@ impl Pod {
 pub enum Family {
     V4,
     V6,
+}
+
+/// A hardware address as `ip` reads it.
+fn shown(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }

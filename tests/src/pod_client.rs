@@ -1,6 +1,6 @@
 //! Runs clients in a pod: `exeat-probe`, and real tools such as curl and dig.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde::de::DeserializeOwned;
 
 use crate::node::{Node, Pod, RESOLVER_V4, RESOLVER_V6};
-use crate::probe::{FirstConnects, Load, Reached, Resolved};
+use crate::probe::{FirstConnects, Flooded, Load, Pace, Reached, Resolved};
 
 /// Which addresses a client asks for, and over which IP version it asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +126,24 @@ impl Pod {
         Ok(Background { child })
     }
 
+    /// Asks for `n<i>.SUFFIX` and reads no answer.
+    pub fn flood_queries(&self, server: SocketAddr, suffix: &str, count: u32) -> Result<Flooded> {
+        let (server, count) = (server.to_string(), count.to_string());
+        self.probe(&["flood-queries", suffix, "--server", &server, "--count", &count])
+    }
+
+    /// Sends a datagram to each of `count` addresses.
+    pub fn flood_flows(&self, first: Ipv4Addr, port: u16, count: u32) -> Result<Flooded> {
+        let (first, port, count) = (first.to_string(), port.to_string(), count.to_string());
+        self.probe(&["flood-flows", &first, &port, "--count", &count])
+    }
+
+    /// How long it takes to resolve `name`, over `count` times.
+    pub fn pace(&self, name: &str, count: u32) -> Result<Pace> {
+        let server = Kind::A.resolver().to_string();
+        self.probe(&["pace", name, "--server", &server, "--count", &count.to_string()])
+    }
+
     /// Runs a real tool to its end.
     pub fn tool(&self, program: &str, args: &[&str]) -> Result<Output> {
         let package = "is its Debian package installed?";
@@ -159,7 +177,7 @@ pub fn probe_outside_cgroup<T: DeserializeOwned>(
     run_probe(pod.netns.command(&probe_binary()?, &cgroup)?, args)
 }
 
-fn run_probe<T: DeserializeOwned>(mut command: Command, args: &[&str]) -> Result<T> {
+pub(crate) fn run_probe<T: DeserializeOwned>(mut command: Command, args: &[&str]) -> Result<T> {
     let line = args.join(" ");
     let output = command.args(args).output().with_context(|| format!("run exeat-probe {line}"))?;
     let stderr = String::from_utf8_lossy(&output.stderr);

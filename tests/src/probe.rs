@@ -44,6 +44,28 @@ pub struct Load {
     pub seconds: f64,
 }
 
+/// Result of `exeat-probe flood-…`: what the calls returned, not what arrived.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Flooded {
+    pub sent: u64,
+    pub refused: u64,
+}
+
+/// Result of `exeat-probe pace`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Pace {
+    pub count: usize,
+    pub failed: usize,
+    pub p50_micros: u64,
+    pub p99_micros: u64,
+}
+
+impl Flooded {
+    pub fn note(&mut self, is_sent: bool) {
+        *(if is_sent { &mut self.sent } else { &mut self.refused }) += 1;
+    }
+}
+
 impl Resolved {
     pub fn is_nxdomain(&self) -> bool {
         self.rcode == "NXDomain"

@@ -1,6 +1,10 @@
 //! `build-ebpf`: compiles the kernel programs and puts the object where the agent's build looks for it.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -22,26 +26,40 @@ pub(crate) fn object() -> PathBuf {
     run::target("bpf/exeat.bpf.o")
 }
 
+/// Where the programs lie that measurements need beside it. `tests/benches/wire` names the same path.
+fn replay_object() -> PathBuf {
+    run::target("bpf/replay.bpf.o")
+}
+
 /// Builds the object with the first toolchain that can, and says which one that was.
 pub(crate) fn build(options: &Options) -> Result<()> {
+    build_bin("exeat-ebpf", &object(), options)
+}
+
+/// Builds what measurements need beside it.
+pub(crate) fn build_replay() -> Result<()> {
+    build_bin("exeat-replay", &replay_object(), &Options { debug_log: false })
+}
+
+fn build_bin(bin: &str, object: &Path, options: &Options) -> Result<()> {
     let toolchain = toolchain::find()?;
     println!("build-ebpf: {toolchain}");
-    run::run(&mut cargo(&toolchain, options)).context("cannot build the kernel programs")?;
-    let built = run::target("ebpf").join(TARGET).join("release/exeat-ebpf");
+    run::run(cargo(&toolchain, options).args(["--bin", bin]))
+        .context("cannot build the kernel programs")?;
+    let built = run::target("ebpf").join(TARGET).join("release").join(bin);
     let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-    publish(&bytes)?;
-    println!("build-ebpf: {}, {} bytes", object().display(), bytes.len());
+    publish(&bytes, object)?;
+    println!("build-ebpf: {}, {} bytes", object.display(), bytes.len());
     Ok(())
 }
 
 /// Writes the object unless the same bytes are there, so that an unchanged one rebuilds no agent.
-fn publish(bytes: &[u8]) -> Result<()> {
-    let object = object();
-    if fs::read(&object).is_ok_and(|published| published == bytes) {
+fn publish(bytes: &[u8], object: &Path) -> Result<()> {
+    if fs::read(object).is_ok_and(|published| published == bytes) {
         return Ok(());
     }
     fs::create_dir_all(run::target("bpf"))
-        .and_then(|()| fs::write(&object, bytes))
+        .and_then(|()| fs::write(object, bytes))
         .with_context(|| format!("cannot write {}", object.display()))
 }
 

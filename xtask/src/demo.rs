@@ -23,7 +23,7 @@ pub(crate) fn demo(options: &Options) -> Result<()> {
              root may do; try: sudo env \"PATH=$PATH\" \"HOME=$HOME\" cargo xtask demo"
         );
     }
-    setup::ensure(setup::Scope::Everything)?;
+    setup::ensure(setup::Scope::Tests)?;
     build::compile(&build::Options::default())?;
     run::run(run::cargo().args(["build", "--release", "--package", "exeat-tests", "--bins"]))?;
     let program = run::target("release/exeat-demo");

@@ -19,6 +19,7 @@ mod stages;
 mod test;
 mod tidy;
 mod toolchain;
+mod vm_test;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Set up, build, try and check exeat", max_term_width = 100)]
@@ -41,6 +42,8 @@ enum Verb {
     Test(test::Options),
     /// Throw hostile files at the reader of the registry, for a while
     Fuzz(fuzz::Options),
+    /// Try the agent on older kernels, each in a virtual machine (on Debian)
+    VmTest(vm_test::Options),
     /// Measure how long the compiler of the registry takes, and its memory
     Bench(bench::Options),
     /// Everything CI checks, in its order, ending with `test`
@@ -67,12 +70,13 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> anyhow::Result<()> {
     match verb {
-        Verb::Setup => setup::ensure(setup::Scope::Everything),
+        Verb::Setup => setup::ensure(setup::Scope::Machines),
         Verb::BuildEbpf(options) => build_ebpf::build(&options),
         Verb::Build(options) => build::build(&options),
         Verb::Demo(options) => demo::demo(&options),
         Verb::Test(options) => test::test(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
+        Verb::VmTest(options) => vm_test::vm_test(&options),
         Verb::Bench(options) => bench::bench(&options),
         Verb::Ci => ci::ci(),
         Verb::Tidy => tidy::tidy(),

@@ -7,15 +7,18 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     run,
     toolchain::{self, BPF_LINKER_VERSION, LLVM_MAJOR, LLVM_PREFIX, Linker},
+    vm_test::qemu::{self, Qemu},
 };
 
 /// How much of the setup a verb needs.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub(crate) enum Scope {
     /// What compiles the kernel programs.
     Build,
     /// That, and the programs that the tests and the demo call.
-    Everything,
+    Tests,
+    /// That, and what runs other kernels.
+    Machines,
 }
 
 /// A Debian package, what it is for, and how to see that what it brings is there.
@@ -73,11 +76,18 @@ const TESTS: [Part; 5] = [
     },
 ];
 
+const MACHINES: [Part; 1] = [Part {
+    package: "xz-utils",
+    purpose: "`xz`: unpacks the modules of other kernels",
+    present: || run::find_program("xz").is_some(),
+}];
+
 /// What a survey of this machine found to be missing.
 #[derive(Default)]
 struct Missing {
     parts: Vec<&'static Part>,
     linker: bool,
+    qemu: bool,
 }
 
 impl Missing {
@@ -93,14 +103,18 @@ impl Missing {
                 missing.parts.extend(LINKER.iter().filter(absent));
             }
         }
-        if scope == Scope::Everything {
+        if scope >= Scope::Tests {
             missing.parts.extend(TESTS.iter().filter(absent));
+        }
+        if scope >= Scope::Machines {
+            missing.parts.extend(MACHINES.iter().filter(absent));
+            missing.qemu = Qemu::find().is_none();
         }
         missing
     }
 
     fn is_empty(&self) -> bool {
-        self.parts.is_empty() && !self.linker
+        self.parts.is_empty() && !self.linker && !self.qemu
     }
 
     fn print(&self) {
@@ -111,8 +125,12 @@ impl Missing {
         if self.linker {
             println!("  {:<24} links the kernel programs", "bpf-linker");
         }
+        if self.qemu {
+            println!("  {:<24} emulates the machines for other kernels", qemu::PACKAGE);
+        }
     }
 
+    /// What apt-get is told to install. The emulator is unpacked instead.
     fn packages(&self) -> Vec<&'static str> {
         self.parts.iter().map(|part| part.package).collect()
     }
@@ -135,6 +153,9 @@ pub(crate) fn ensure(scope: Scope) -> Result<()> {
     if missing.linker {
         install_linker()?;
     }
+    if missing.qemu {
+        qemu::unpack().with_context(|| by_hand(&missing))?;
+    }
     let left = Missing::survey(scope);
     if !left.is_empty() {
         left.print();
@@ -146,7 +167,9 @@ pub(crate) fn ensure(scope: Scope) -> Result<()> {
 
 /// The commands that a person has to type where this program may not, or cannot, install packages.
 fn by_hand(missing: &Missing) -> String {
-    let packages = missing.packages().join(" ");
+    let mut packages = missing.packages();
+    packages.extend(missing.qemu.then_some(qemu::PACKAGE));
+    let packages = packages.join(" ");
     let mut text = format!(
         "On Debian or Ubuntu:\n   \
             sudo apt-get update\n   \
@@ -154,7 +177,9 @@ fn by_hand(missing: &Missing) -> String {
             cargo xtask setup\n\
          Elsewhere: install what your system calls these packages"
     );
-    if missing.parts.iter().any(|part| !TESTS.iter().any(|test| test.package == part.package)) {
+    let of_programs =
+        |part: &Part| TESTS.iter().chain(&MACHINES).any(|program| program.package == part.package);
+    if missing.parts.iter().any(|part| !of_programs(part)) {
         text.push_str("; for the kernel programs, a nightly will do as well:\n");
         text.push_str(toolchain::NIGHTLY_COMMANDS);
     }
@@ -219,12 +244,12 @@ mod tests {
 
     #[test]
     fn commands_by_hand_name_each_package_and_the_nightly_only_where_it_helps() {
-        let tests_only = Missing { parts: vec![&TESTS[2], &TESTS[4]], linker: false };
+        let tests_only = Missing { parts: vec![&TESTS[2], &TESTS[4]], linker: false, qemu: false };
         let text = by_hand(&tests_only);
         assert!(text.contains("sudo apt-get install --no-install-recommends curl dnsmasq-base\n"));
         assert!(!text.contains("nightly"));
 
-        let compiler = Missing { parts: vec![&COMPILER[0]], linker: true };
+        let compiler = Missing { parts: vec![&COMPILER[0]], linker: true, qemu: false };
         assert!(
             by_hand(&compiler).contains("rustup toolchain install nightly --component rust-src")
         );

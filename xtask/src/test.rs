@@ -32,7 +32,7 @@ pub(crate) fn test(options: &Options) -> Result<()> {
     let mut passed = 0;
     if !options.unit {
         stages.run("build", "cargo xtask build", || {
-            setup::ensure(setup::Scope::Everything)?;
+            setup::ensure(setup::Scope::Tests)?;
             build::compile(&build::Options::default())?;
             Ok("ok".to_owned())
         })?;

@@ -1,5 +1,6 @@
 //! What the configuration means: checked once, defaults resolved.
 
+mod query_types;
 mod raw;
 
 use std::{
@@ -13,6 +14,7 @@ use exeat_common::limits::{RESOLVERS_ENTRIES, WORKLOAD_ADDRESSES, WORKLOADS_ENTR
 use ipnet::IpNet;
 use serde::Deserialize;
 
+pub use self::query_types::QueryTypes;
 pub use crate::registry::istio::mesh::Mode;
 use crate::{
     registry::host::HostPattern,
@@ -119,6 +121,8 @@ pub struct Dns {
     pub grace: Duration,
     pub minimum_ttl: Duration,
     pub denied: DnsDenied,
+    /// What may be asked of names that may be asked for.
+    pub query_types: QueryTypes,
 }
 
 /// Why a configuration is refused. The text names the key, what is wrong and the likely cause.
@@ -200,6 +204,7 @@ impl Config {
                 grace: raw.dns.grace.map_or(DEFAULT_SPAN, |it| it.0),
                 minimum_ttl: raw.dns.minimum_ttl.map_or(DEFAULT_SPAN, |it| it.0),
                 denied: raw.dns.denied,
+                query_types: raw.dns.query_types,
             },
             denied: raw.denied,
             sidecar_port: raw.sidecar.port.map_or(SIDECAR_PORT, Into::into),

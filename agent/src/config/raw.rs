@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr, path::PathBuf, ti
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{Denied, DnsDenied, ExternalName, GatewayTransport, Matching, Mode, Scope};
+use super::{Denied, DnsDenied, ExternalName, GatewayTransport, Matching, Mode, QueryTypes, Scope};
 use crate::registry::{cidr, host::HostPattern};
 
 /// Port of DNS, where a resolver names none.
@@ -88,6 +88,7 @@ pub(super) struct Dns {
     pub(super) grace: Option<Span>,
     pub(super) minimum_ttl: Option<Span>,
     pub(super) denied: DnsDenied,
+    pub(super) query_types: QueryTypes,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -22,7 +22,7 @@ cgroupRoot: /sys/fs/cgroup/demo/
 workloads:
 - {namespace: default, name: web, labels: {app: web}, cgroup: /sys/fs/cgroup/demo/web, interface: veth-web, addresses: [10.9.0.2, "::ffff:10.9.0.3"], sidecarCgroup: null}
 - {namespace: other, name: web.0, interface: veth-b}
-dns: {resolvers: [10.96.0.10, "10.0.0.53:5353", "[2001:db8::53]:54", "2001:db8::54"], internalDomains: [Cluster.Local.], grace: 1m, minimumTtl: 5s, denied: REFUSED}
+dns: {resolvers: [10.96.0.10, "10.0.0.53:5353", "[2001:db8::53]:54", "2001:db8::54"], internalDomains: [Cluster.Local.], grace: 1m, minimumTtl: 5s, denied: REFUSED, queryTypes: [A, aaaa, TYPE257]}
 denied: ECONNREFUSED
 sidecar: {port: 15002}
 metrics: {listen: "127.0.0.1:9000"}
@@ -112,6 +112,11 @@ fn shapes() {
     );
     refused_line("clusterCidrs: [10.0.0.0/33]", &["clusterCidrs[0]", "10.0.0.0/33", "line 2"]);
     refused_line("clusterCidrs: ['::/0']", &["clusterCidrs[0]", "every IPv4"]);
+    refused_line(
+        "dns: {queryTypes: [A, TEXT]}",
+        &["dns.queryTypes[1]", "`TEXT`", "line 2 column 19"],
+    );
+    refused_line("dns: {queryTypes: []}", &["dns.queryTypes", "empty list", "line 2"]);
     refused_line("metrics: {listen: 9469}", &["metrics.listen", "line 2"]);
     refused_line("sidecar: {port: 0}", &["sidecar.port", "line 2"]);
     refused_line("socket: run/x", &["`socket`", "`run/x`", "absolute"]);

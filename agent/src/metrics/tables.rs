@@ -114,6 +114,7 @@ fn dns_result(reason: Option<Reason>) -> (Side, &'static str) {
         Some(Reason::AddressGuarded) => (Side::Answer, "guarded"),
         Some(Reason::AnswerNotAsked) => (Side::Answer, "not-asked"),
         Some(Reason::TableFull) => (Side::Answer, "table-full"),
+        Some(Reason::ShareUsed) => (Side::Answer, "share-used"),
         Some(other) => (Side::Query, other.as_str()),
         None => (Side::Query, UNKNOWN),
     }

@@ -86,7 +86,7 @@ enum Installed {
     #[default]
     Unknown,
     /// What an earlier agent left.
-    Found(Image),
+    Found(Box<Image>),
     /// What was compiled last.
     Compiled,
 }
@@ -151,7 +151,7 @@ impl<D: Datapath> Reconcile<D> {
     pub fn start(&mut self) -> Result<(), ReconcileError> {
         let installed = self.parts.datapath.dump().map_err(|it| ReconcileError::Dump(it.into()))?;
         self.compiler = Compiler::seeded(&installed);
-        self.installed = Installed::Found(installed);
+        self.installed = Installed::Found(Box::new(installed));
         let collected = self
             .parts
             .datapath

@@ -91,7 +91,7 @@ impl<'a> Hearing<'a> {
             ask(self.workload, &packet, Transport::Udp, &query.bytes(), &mut buffer, memory);
         match asked {
             Asked::Pass { .. } => {}
-            Asked::Refuse(_) => return Reason::NameNotGranted,
+            Asked::Refuse(refusal) => return refusal.reason,
             Asked::Drop(reason) => return reason,
         }
         let packet = self::packet(resolver, client);
@@ -208,8 +208,12 @@ impl Memory for Heard<'_> {
         None
     }
 
-    fn set_flow(&self, _: &FlowKey, _: &FlowValue) -> Result<(), Full> {
-        Err(Full)
+    fn begin_flow(&self, _: &FlowKey, _: &FlowValue) -> Result<(), Full> {
+        Err(Full::Table)
+    }
+
+    fn renew_flow(&self, _: &FlowKey, _: &FlowValue) -> bool {
+        false
     }
 
     fn remove_flow(&self, _: &FlowKey) {}
@@ -234,7 +238,7 @@ impl Memory for Heard<'_> {
             *slot = Fact { pattern, expiry }.pack();
             return Ok(());
         }
-        let free = slots.iter_mut().find(|word| held(word).expiry < self.now).ok_or(Full)?;
+        let free = slots.iter_mut().find(|word| held(word).expiry < self.now).ok_or(Full::Table)?;
         *free = Fact { pattern, expiry }.pack();
         Ok(())
     }
@@ -245,6 +249,10 @@ impl Memory for Heard<'_> {
 
     fn minimum_ttl_seconds(&self) -> u32 {
         self.image.settings.map_or(0, |settings| settings.minimum_ttl_seconds)
+    }
+
+    fn may_ask(&self, query_type: u16) -> bool {
+        self.image.settings.is_some_and(|settings| settings.may_ask(query_type))
     }
 
     fn note(&self, _: WorkloadId, reason: Reason) {

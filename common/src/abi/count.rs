@@ -1,7 +1,10 @@
 //! Counters.
 
 use super::abi;
-use crate::id::WorkloadId;
+use crate::{
+    id::WorkloadId,
+    reason::{Layer, Reason, Verdict},
+};
 
 abi! {
     /// Key of `COUNTERS`.
@@ -11,6 +14,14 @@ abi! {
         pub verdict: u8,
         pub reason: u8,
         pub reserved: u8,
+    }
+}
+
+impl CounterKey {
+    #[inline(always)]
+    pub const fn new(workload: WorkloadId, layer: Layer, verdict: Verdict, reason: Reason) -> Self {
+        let about = u32::from_ne_bytes([layer as u8, verdict as u8, reason as u8, 0]);
+        zerocopy::transmute!([workload.raw(), about])
     }
 }
 

@@ -1,6 +1,6 @@
 //! Trusted resolvers and the questions they were asked.
 
-use super::abi;
+use super::{abi, halves};
 use crate::{
     address::Address,
     id::{SubjectId, WorkloadId},
@@ -18,7 +18,8 @@ abi! {
 impl ResolverKey {
     #[inline(always)]
     pub const fn new(address: Address, port: u16) -> Self {
-        Self { address, port, reserved: [0; 2] }
+        let [a, b, c, d] = address.words();
+        zerocopy::transmute!([a, b, c, d, halves(port, 0)])
     }
 }
 

@@ -1,6 +1,6 @@
 //! Flows that were judged.
 
-use super::abi;
+use super::{abi, halves};
 use crate::{
     address::Address,
     id::{SubjectId, WorkloadId},
@@ -10,6 +10,8 @@ use crate::{
 pub mod direction {
     pub const OUTBOUND: u8 = 1;
     pub const INBOUND: u8 = 2;
+    /// The pod did, and it may not go on: kept for a while, so that the remote end is told.
+    pub const REVOKED: u8 = 3;
 }
 
 abi! {
@@ -25,6 +27,23 @@ abi! {
     }
 }
 
+impl FlowKey {
+    /// Each end is an address with its port.
+    #[inline(always)]
+    pub const fn new(
+        workload: WorkloadId,
+        protocol: u8,
+        local: (Address, u16),
+        remote: (Address, u16),
+    ) -> Self {
+        let [l0, l1, l2, l3] = local.0.words();
+        let [r0, r1, r2, r3] = remote.0.words();
+        let ports = halves(local.1, remote.1);
+        let protocol = u32::from_ne_bytes([protocol, 0, 0, 0]);
+        zerocopy::transmute!([workload.raw(), l0, l1, l2, l3, r0, r1, r2, r3, ports, protocol])
+    }
+}
+
 abi! {
     /// Value of `FLOWS`.
     pub struct FlowValue (16 bytes) {
@@ -36,8 +55,10 @@ abi! {
         pub subject: SubjectId,
         /// [`direction`] code.
         pub direction: u8,
-        /// 1 once a FIN or RST was seen.
+        /// 1 once a FIN or RST was seen, or the flow was revoked.
         pub closing: u8,
-        pub reserved: [u8; 2],
+        /// Resets that went to the remote end since the flow was revoked.
+        pub resets: u8,
+        pub reserved: u8,
     }
 }

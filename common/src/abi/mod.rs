@@ -22,7 +22,7 @@ pub use flow::{FlowKey, FlowValue, direction};
 pub use name::{NameKeyLong, NameKeyShort, NameValue, name_flag};
 pub use ring::{AnswerHeader, EVENT_MAX_BYTES, FlowEvent, QueryHeader, event};
 pub use rule::{PrefixData, RuleKey, RuleValue, action};
-pub use settings::{Settings, setting_flag};
+pub use settings::{QueryTypeSet, Settings, setting_flag};
 pub use share::QuotaValue;
 pub use target::{BackendKey, BackendValue, TargetValue, target_kind};
 pub use workload::{Workload, mode, workload_flag};
@@ -44,3 +44,14 @@ macro_rules! abi {
     };
 }
 use abi;
+
+/// Two halfwords that lie one after the other, as the word they make.
+///
+/// The kernel hashes a key by words. Where a key was written in smaller pieces just before, the
+/// processor cannot forward them and waits; so the keys of every packet are made of words.
+#[inline(always)]
+const fn halves(first: u16, second: u16) -> u32 {
+    let [a, b] = first.to_ne_bytes();
+    let [c, d] = second.to_ne_bytes();
+    u32::from_ne_bytes([a, b, c, d])
+}

@@ -1,7 +1,10 @@
 //! The settings that hold for all workloads.
 
 use super::abi;
-use crate::limits::CGROUP_DEPTHS;
+use crate::{
+    bytes::kept,
+    limits::{CGROUP_DEPTHS, QUERY_TYPES},
+};
 
 /// Switches of [`Settings::flags`].
 pub mod setting_flag {
@@ -15,7 +18,7 @@ pub mod setting_flag {
 
 abi! {
     /// The one value of `SETTINGS` (array, index 0).
-    pub struct Settings (28 bytes) {
+    pub struct Settings (92 bytes) {
         /// Raised with every change of rules; established flows are judged again.
         pub generation: u32,
         /// [`setting_flag`] bits.
@@ -27,6 +30,66 @@ abi! {
         pub longest_wildcard_bytes: u32,
         /// Levels below the cgroup2 root at which workloads are found, deepest first; 0 ends it.
         pub cgroup_depths: [u8; CGROUP_DEPTHS],
-        pub reserved: u32,
+        /// Ports of the trusted resolvers: bit `n % 32` for port `n`, see
+        /// [`Settings::may_be_resolver`].
+        pub resolver_ports: u32,
+        /// Record types that may be asked for, a bit each; see [`Settings::may_ask`].
+        pub query_types: QueryTypeSet,
+    }
+}
+
+const WORD_BITS: usize = u32::BITS as usize;
+/// Words of a [`QueryTypeSet`].
+const WORDS: usize = QUERY_TYPES / WORD_BITS;
+
+/// A set of record types: bit `n % 32` of word `n / 32` stands for type `n`.
+pub type QueryTypeSet = [u32; WORDS];
+
+impl Settings {
+    /// The bit of [`Settings::resolver_ports`] that stands for this port, among others.
+    #[inline(always)]
+    pub const fn resolver_port(port: u16) -> u32 {
+        1 << (port % 32)
+    }
+
+    /// False if no trusted resolver has this port: so most packets need no look at the table.
+    #[inline(always)]
+    pub const fn may_be_resolver(&self, port: u16) -> bool {
+        self.resolver_ports & Self::resolver_port(port) != 0
+    }
+
+    /// Whether questions of this type may leave. Types past the end of the set may not.
+    #[inline(always)]
+    pub fn may_ask(&self, query_type: u16) -> bool {
+        let query_type = usize::from(query_type);
+        if query_type >= QUERY_TYPES {
+            return false;
+        }
+        let word = self.query_types.get((query_type / WORD_BITS) & kept(WORDS - 1));
+        word.is_some_and(|word| word >> (query_type % WORD_BITS) & 1 != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Settings;
+
+    #[test]
+    fn types_are_bits_of_the_set() {
+        let mut settings = Settings {
+            generation: 0,
+            flags: 0,
+            grace_seconds: 0,
+            minimum_ttl_seconds: 0,
+            longest_wildcard_bytes: 0,
+            cgroup_depths: [0; _],
+            resolver_ports: 0,
+            query_types: [0; _],
+        };
+        assert!((0..=u16::MAX).all(|it| !settings.may_ask(it)));
+        settings.query_types[0] = 1 << 1;
+        settings.query_types[15] = 1 << 31;
+        let mut allowed = (0..=u16::MAX).filter(|it| settings.may_ask(*it));
+        assert_eq!([allowed.next(), allowed.next(), allowed.next()], [Some(1), Some(511), None]);
     }
 }

@@ -36,6 +36,13 @@ pub mod flag {
     pub const RECURSION_AVAILABLE: u16 = 0x0080;
 }
 
+/// Response codes, the last four bits of the flags word (RFC 1035 §4.1.1).
+pub mod rcode {
+    pub const NO_ERROR: u16 = 0;
+    pub const NAME_ERROR: u16 = 3;
+    pub const REFUSED: u16 = 5;
+}
+
 /// How a message travels.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Transport {

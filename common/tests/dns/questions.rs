@@ -11,7 +11,7 @@ use crate::{put, query, read, support::workload, with_edns, world};
 fn asked_reason(asked: Asked) -> Reason {
     match asked {
         Asked::Pass { reason, .. } | Asked::Drop(reason) => reason,
-        Asked::Refuse(_) => Reason::NameNotGranted,
+        Asked::Refuse(refusal) => refusal.reason,
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) flags: u32,
     pub(crate) generation: u32,
     pub(crate) full: bool,
+    /// Record types that may not be asked for.
+    pub(crate) unasked_types: Vec<u16>,
     pub(crate) facts: RefCell<BTreeMap<FactKey, FactValue>>,
     pub(crate) flows: RefCell<BTreeMap<FlowKey, FlowValue>>,
     pub(crate) queries: RefCell<BTreeMap<QueryKey, QueryValue>>,
@@ -163,12 +165,22 @@ impl Memory for World {
         self.flows.borrow().get(key).copied()
     }
 
-    fn set_flow(&self, key: &FlowKey, value: &FlowValue) -> Result<(), Full> {
+    fn begin_flow(&self, key: &FlowKey, value: &FlowValue) -> Result<(), Full> {
         if self.full {
-            return Err(Full);
+            return Err(Full::Share);
         }
         self.flows.borrow_mut().insert(*key, *value);
         Ok(())
+    }
+
+    fn renew_flow(&self, key: &FlowKey, value: &FlowValue) -> bool {
+        let mut flows = self.flows.borrow_mut();
+        let flow = flows.get_mut(key);
+        let is_there = flow.is_some();
+        if let Some(flow) = flow {
+            *flow = *value;
+        }
+        is_there
     }
 
     fn remove_flow(&self, key: &FlowKey) {
@@ -191,7 +203,7 @@ impl Memory for World {
             .slots
             .iter_mut()
             .find(|word| **word == 0 || Fact::unpack(**word).pattern == pattern)
-            .ok_or(Full)?;
+            .ok_or(Full::Table)?;
         *slot = Fact { pattern, expiry }.pack();
         Ok(())
     }
@@ -202,6 +214,10 @@ impl Memory for World {
 
     fn minimum_ttl_seconds(&self) -> u32 {
         30
+    }
+
+    fn may_ask(&self, query_type: u16) -> bool {
+        !self.unasked_types.contains(&query_type)
     }
 
     fn note(&self, _: WorkloadId, reason: Reason) {

@@ -11,13 +11,17 @@ use exeat_common::{
 };
 
 use self::passes::Verified;
-use crate::{count, dns, load, wire::Fate};
+use crate::{
+    count, dns,
+    load::{self, Hook},
+    wire::Fate,
+};
 
 /// A message from a trusted resolver.
 #[inline(never)]
 pub(crate) fn answer(ctx: &TcContext, workload: &Workload) -> Fate {
     let length = {
-        let Some(scratch) = load::scratch() else {
+        let Some(scratch) = load::scratch(Hook::ToPod) else {
             return Fate::Stop;
         };
         let length = dns::load(ctx, scratch);
@@ -37,7 +41,7 @@ pub(crate) fn answer(ctx: &TcContext, workload: &Workload) -> Fate {
         length
     };
     let turn = read(&mut Verified { length }, true);
-    let Some(scratch) = load::scratch() else {
+    let Some(scratch) = load::scratch(Hook::ToPod) else {
         return Fate::Stop;
     };
     match turn.answer(scratch.query.room.reading.pattern()) {

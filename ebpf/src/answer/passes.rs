@@ -17,7 +17,7 @@ use exeat_common::{
 
 use crate::{
     dns::transport,
-    load::{self, Scratch},
+    load::{self, Hook, Scratch},
     tables::Maps,
 };
 
@@ -65,24 +65,25 @@ impl Passes for Verified {
 
     #[inline(always)]
     fn put_back(&mut self) {
-        if let Some(scratch) = load::scratch() {
+        if let Some(scratch) = load::scratch(Hook::ToPod) {
             put_back(&scratch.query.room, &Maps::new(&scratch.veil));
         }
     }
 
     #[inline(always)]
     fn services(&self) -> usize {
-        load::scratch().map_or(0, |scratch| scratch.query.room.reading.services())
+        load::scratch(Hook::ToPod).map_or(0, |scratch| scratch.query.room.reading.services())
     }
 
     #[inline(always)]
     fn addresses(&self) -> usize {
-        load::scratch().map_or(0, |scratch| scratch.query.room.reading.addresses())
+        load::scratch(Hook::ToPod).map_or(0, |scratch| scratch.query.room.reading.addresses())
     }
 
     #[inline(always)]
     fn pattern(&self) -> SubjectId {
-        load::scratch().map_or(SubjectId::NONE, |scratch| scratch.query.room.reading.pattern())
+        load::scratch(Hook::ToPod)
+            .map_or(SubjectId::NONE, |scratch| scratch.query.room.reading.pattern())
     }
 }
 
@@ -105,7 +106,7 @@ macro_rules! passes {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $name($length: u32 $(, $argument: u32)*) -> u32 {
-            let Some($scratch) = load::scratch() else {
+            let Some($scratch) = load::scratch(Hook::ToPod) else {
                 return Turn::MALFORMED.raw();
             };
             $body

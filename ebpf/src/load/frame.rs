@@ -70,7 +70,27 @@ pub(crate) fn load_message(
     if length == 0 || length > MESSAGE_BYTES {
         return false;
     }
-    load_bytes(ctx, offset, message.as_mut_ptr(), length)
+    load_bytes(ctx, offset, message.as_mut_ptr(), from_one(length))
+}
+
+/// The same length, which is one to [`MESSAGE_BYTES`]. Verifiers before Linux 6.8 learn nothing from a
+/// comparison with zero, and the compiler makes one of whatever says the same.
+#[inline(always)]
+fn from_one(length: usize) -> usize {
+    const MASK: usize = MESSAGE_BYTES - 1;
+    const { assert!(MESSAGE_BYTES.is_power_of_two(), "the mask holds every length") };
+    let mut rest = length - 1;
+    // Anything but assembly would be left out as redundant.
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: one operation on one register.
+    unsafe {
+        core::arch::asm!("{rest} &= {mask}", rest = inout(reg) rest, mask = const MASK);
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        rest &= MASK;
+    }
+    rest + 1
 }
 
 #[inline(always)]

@@ -5,6 +5,7 @@ use exeat_common::{
     abi::{AnswerHeader, QueryHeader},
     dns::{MESSAGE_BUFFER_BYTES, Room},
     packet::{HEADER_BUFFER_BYTES, Packet},
+    reply::Reply,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -21,6 +22,7 @@ pub(crate) struct Scratch {
     /// What [`Maps::veil`](crate::tables::Maps) passes numbers through.
     pub(crate) veil: Word,
     pub(crate) header: [u8; HEADER_BUFFER_BYTES],
+    pub(crate) reply: Reply,
     pub(crate) query: QueryArea,
     pub(crate) answer: AnswerArea,
 }
@@ -41,24 +43,32 @@ pub(crate) struct AnswerArea {
     pub(crate) message: [u8; MESSAGE_BUFFER_BYTES],
 }
 
-#[btf_map]
-static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+/// Who uses a scratch. Each has its own: [`copy_to_pod`](super::copy_to_pod) runs the program on
+/// the way to the pod inside the one on the way from it.
+#[derive(Clone, Copy)]
+pub(crate) enum Hook {
+    FromPod = 0,
+    ToPod = 1,
+}
 
-/// The scratch of this CPU. Whoever calls this gives the reference up before calling a function
-/// that calls it too.
+#[btf_map]
+static SCRATCH: PerCpuArray<Scratch, 2> = PerCpuArray::new();
+
+/// The scratch of this CPU for this hook. Whoever calls this gives the reference up before calling a
+/// function that calls it too.
 #[inline(always)]
-pub(crate) fn scratch() -> Option<&'static mut Scratch> {
-    let slot = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: the slot belongs to this CPU; the traffic control hooks run with bottom halves
-    // disabled and are the only users, so no second run can interrupt this one, and each run
-    // has one such reference at a time.
+pub(crate) fn scratch(hook: Hook) -> Option<&'static mut Scratch> {
+    let slot = SCRATCH.get_ptr_mut(hook as u32)?;
+    // SAFETY: the slot belongs to this CPU and to this hook; the traffic control hooks run with
+    // bottom halves disabled and never inside themselves, so no second run can interrupt this one,
+    // and each run has one such reference at a time.
     Some(unsafe { &mut *slot })
 }
 
-/// What the comparison of two names needs of the scratch, beside whoever reads the rest of it.
+/// What the comparison of two names needs of the scratch of answers, beside whoever reads the rest of it.
 #[inline(always)]
 pub(crate) fn shared_message() -> Option<(&'static [u8; MESSAGE_BUFFER_BYTES], &'static Word)> {
-    let slot = SCRATCH.get_ptr_mut(0)?;
+    let slot = SCRATCH.get_ptr_mut(Hook::ToPod as u32)?;
     // SAFETY: the slot is live, and no reference to the whole of it is made.
     let message = unsafe { &raw const (*slot).answer.message };
     // SAFETY: as above.

@@ -1,7 +1,7 @@
 //! What the kernel itself writes: facts, queries and flows.
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_NOEXIST},
+    bindings::{BPF_ANY, BPF_EXIST, BPF_NOEXIST},
     btf_maps::{HashMap, LruHashMap},
     macros::btf_map,
 };
@@ -16,7 +16,7 @@ use exeat_common::{
 
 use super::{
     Maps, settings,
-    share::share,
+    share::{Share, share},
     word::{Word, words},
 };
 use crate::count::{self, Tally};
@@ -24,7 +24,7 @@ use crate::count::{self, Tally};
 #[btf_map]
 static FACTS: HashMap<FactKey, FactSlots, FACTS_ENTRIES> = HashMap::new();
 // The oldest unanswered query gives way: it has waited longest, and nobody sweeps this table when
-// the agent is down.
+// the agent is down. What one workload may put into it is bounded by its share.
 #[btf_map]
 static QUERIES: LruHashMap<QueryKey, QueryValue, QUERIES_ENTRIES> = LruHashMap::new();
 #[btf_map]
@@ -53,19 +53,39 @@ impl Memory for Maps<'_> {
     }
 
     #[inline(always)]
-    fn set_flow(&self, key: &FlowKey, value: &FlowValue) -> Result<(), Full> {
-        FLOWS.insert(key, value, u64::from(BPF_ANY)).map_err(|_| Full)
+    fn begin_flow(&self, key: &FlowKey, value: &FlowValue) -> Result<(), Full> {
+        let share = share(key.workload).ok_or(Full::Table)?;
+        let may_add = share.may_flow();
+        if may_add && FLOWS.insert(key, value, u64::from(BPF_NOEXIST)).is_ok() {
+            share.flows.add(1);
+            return Ok(());
+        }
+        // An ended flow with the same ends gives its place.
+        let full = if may_add { Full::Table } else { Full::Share };
+        FLOWS.insert(key, value, u64::from(BPF_EXIST)).map_err(|_| full)
+    }
+
+    #[inline(always)]
+    fn renew_flow(&self, key: &FlowKey, value: &FlowValue) -> bool {
+        FLOWS.insert(key, value, u64::from(BPF_EXIST)).is_ok()
     }
 
     #[inline(always)]
     fn remove_flow(&self, key: &FlowKey) {
-        // It may have been collected meanwhile, which is as good.
-        let _gone = FLOWS.remove(key);
+        // If it was collected meanwhile, the sweep sets the share right.
+        if FLOWS.remove(key).is_ok()
+            && let Some(share) = share(key.workload)
+        {
+            share.flows.add(u64::MAX);
+        }
     }
 
     #[inline(always)]
     fn set_query(&self, key: &QueryKey, value: &QueryValue) -> Result<(), Full> {
-        QUERIES.insert(key, value, u64::from(BPF_ANY)).map_err(|_| Full)
+        if !share(key.workload).is_some_and(Share::may_ask) {
+            return Err(Full::Share);
+        }
+        QUERIES.insert(key, value, u64::from(BPF_ANY)).map_err(|_| Full::Table)
     }
 
     #[inline(always)]
@@ -74,6 +94,9 @@ impl Memory for Maps<'_> {
         let query = unsafe { QUERIES.get(key) }.copied()?;
         // A second answer may have taken it meanwhile; both answer the same question.
         let _gone = QUERIES.remove(key);
+        if let Some(share) = share(key.workload) {
+            share.is_answered();
+        }
         Some(query)
     }
 
@@ -83,17 +106,17 @@ impl Memory for Maps<'_> {
         if let Some(slots) = fact_slots(key) {
             return place(slots, word, self.now());
         }
-        let share = share(key.workload).ok_or(Full)?;
+        let share = share(key.workload).ok_or(Full::Table)?;
         if share.facts.load() >= u64::from(FACTS_PER_WORKLOAD) {
-            return Err(Full);
+            return Err(Full::Share);
         }
         let fresh = words(word);
         if FACTS.insert(key, &fresh, u64::from(BPF_NOEXIST)).is_ok() {
-            share.facts.add_one();
+            share.facts.add(1);
             return Ok(());
         }
         // Another CPU was first, or the map is full: then there is still no entry.
-        place(fact_slots(key).ok_or(Full)?, word, self.now())
+        place(fact_slots(key).ok_or(Full::Table)?, word, self.now())
     }
 
     #[inline(always)]
@@ -104,6 +127,11 @@ impl Memory for Maps<'_> {
     #[inline(always)]
     fn minimum_ttl_seconds(&self) -> u32 {
         settings().map_or(0, |settings| settings.minimum_ttl_seconds)
+    }
+
+    #[inline(always)]
+    fn may_ask(&self, query_type: u16) -> bool {
+        settings().is_some_and(|settings| settings.may_ask(query_type))
     }
 
     #[inline(always)]
@@ -134,5 +162,5 @@ fn place(slots: &FactSlots, word: u64, now: u32) -> Result<(), Full> {
             return Ok(());
         }
     }
-    Err(Full)
+    Err(Full::Table)
 }

@@ -30,7 +30,7 @@ use exeat_common::{
 pub(crate) use clock::nanoseconds;
 use clock::seconds;
 use memory::fact_slots;
-pub(crate) use share::may_emit;
+pub(crate) use share::{may_emit, may_reply};
 pub(crate) use word::Word;
 
 #[btf_map]
@@ -128,7 +128,8 @@ impl Tables for Maps<'_> {
 
     #[inline(always)]
     fn is_resolver(&self, address: Address, port: u16) -> bool {
-        RESOLVERS.get_ptr(ResolverKey::new(address, port)).is_some()
+        settings().is_some_and(|settings| settings.may_be_resolver(port))
+            && RESOLVERS.get_ptr(ResolverKey::new(address, port)).is_some()
     }
 
     #[inline(always)]

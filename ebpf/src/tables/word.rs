@@ -7,6 +7,9 @@ use core::{cell::UnsafeCell, mem::MaybeUninit, ptr};
 #[repr(transparent)]
 pub(crate) struct Word(UnsafeCell<u64>);
 
+// SAFETY: every access is one whole load, store or atomic instruction.
+unsafe impl Sync for Word {}
+
 impl Word {
     #[inline(always)]
     pub(crate) const fn new(value: u64) -> Self {
@@ -27,16 +30,16 @@ impl Word {
         unsafe { ptr::write_volatile(self.0.get(), value) }
     }
 
-    /// Adds one, atomically.
+    /// Adds `amount`, atomically and wrapping; `u64::MAX` takes one off.
     #[inline(always)]
-    pub(super) fn add_one(&self) {
+    pub(super) fn add(&self, amount: u64) {
         #[cfg(target_arch = "bpf")]
         // SAFETY: the cell is live and aligned, and the instruction touches nothing else.
         unsafe {
-            core::arch::asm!("lock *(u64 *)({word} + 0) += {one}", word = in(reg) self.0.get(), one = in(reg) 1_u64);
+            core::arch::asm!("lock *(u64 *)({word} + 0) += {one}", word = in(reg) self.0.get(), one = in(reg) amount);
         }
         #[cfg(not(target_arch = "bpf"))]
-        self.store(self.load() + 1);
+        self.store(self.load().wrapping_add(amount));
     }
 
     /// Replaces `old` by `new`, atomically; says whether it did (kernel 5.12).

@@ -1,11 +1,12 @@
 //! HTTP over TCP or TLS on every address of a namespace: counts accepted connections and
 //! answers each with one short page.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -48,6 +49,25 @@ impl HttpServer {
                     .with_context(|| format!("listen on TCP port {port}"))?;
                 tasks.spawn(listen(listener, acceptor, counted.clone()));
             }
+            Ok(tasks)
+        })?;
+        Ok(Self { arrivals, _thread: thread })
+    }
+
+    /// Serves plain HTTP on one port over TCP with several paths (RFC 8684).
+    pub fn start_mptcp(netns: &NetNs, port: u16) -> Result<Self> {
+        let arrivals = Arrivals::default();
+        let counted = arrivals.clone();
+        let thread = ServerThread::start(netns, "mptcp", move || async move {
+            let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+            let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::MPTCP))
+                .context("make an MPTCP socket (net.mptcp.enabled)")?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(16)?;
+            let listener = TcpListener::from_std(socket.into())?;
+            let mut tasks = JoinSet::new();
+            tasks.spawn(listen(listener, None, counted));
             Ok(tasks)
         })?;
         Ok(Self { arrivals, _thread: thread })

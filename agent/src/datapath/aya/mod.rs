@@ -4,6 +4,8 @@
 mod events;
 mod kernel_log;
 mod links;
+#[cfg(any(test, feature = "testing"))]
+mod stopwatch;
 mod sweep;
 mod tables;
 mod targets;
@@ -13,6 +15,7 @@ mod test_run;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use aya::{
@@ -37,6 +40,8 @@ use crate::{
 };
 pub use events::{Events, RingError};
 pub use links::LinkError;
+#[cfg(any(test, feature = "testing"))]
+pub use stopwatch::{Stopwatch, Subject, Timed};
 #[cfg(any(test, feature = "testing"))]
 pub use test_run::{FrameResult, WireProgram};
 
@@ -116,7 +121,9 @@ pub fn open_at(pin_path: &Path) -> Result<(Kernel, Events), OpenError> {
         .map_err(|source| OpenError::Folder { path: links.clone(), source })?;
     let mut ebpf = load(&folder)?;
     for name in PROGRAMS {
+        let started = Instant::now();
         load_program(&mut ebpf, name)?;
+        tracing::debug!(program = name, milliseconds = started.elapsed().as_millis(), "verified");
     }
     let events = Events::open(&mut ebpf)?;
     let maps = Maps::open(&mut ebpf)?;

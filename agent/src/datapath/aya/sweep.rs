@@ -25,7 +25,7 @@ impl Maps {
     pub(super) fn sweep(&mut self) -> Result<Collected, KernelError> {
         let now = seconds();
         let mut collected = Collected::default();
-        let mut shares: BTreeMap<WorkloadId, u64> = BTreeMap::new();
+        let mut shares: BTreeMap<WorkloadId, Used> = BTreeMap::new();
         let mut ended: Vec<FactKey> = Vec::new();
         for entry in &self.facts {
             let (Abi(key), Abi(value)) = entry.map_err(failed("read", map::FACTS))?;
@@ -35,19 +35,24 @@ impl Maps {
             } else {
                 collected.subjects.extend(subjects);
                 collected.facts_live += 1;
-                *shares.entry(key.workload).or_default() += 1;
+                shares.entry(key.workload).or_default().facts += 1;
             }
         }
         for key in ended {
             remove(map::FACTS, self.facts.remove(&Abi(key)))?;
             collected.facts_removed += 1;
         }
-        self.sweep_flows(now, &mut collected)?;
+        self.sweep_flows(now, &mut collected, &mut shares)?;
         self.correct_shares(&shares)?;
         Ok(collected)
     }
 
-    fn sweep_flows(&mut self, now: u32, collected: &mut Collected) -> Result<(), KernelError> {
+    fn sweep_flows(
+        &mut self,
+        now: u32,
+        collected: &mut Collected,
+        shares: &mut BTreeMap<WorkloadId, Used>,
+    ) -> Result<(), KernelError> {
         let mut ended: Vec<FlowKey> = Vec::new();
         for entry in &self.flows {
             let (Abi(key), Abi(value)) = entry.map_err(failed("read", map::FLOWS))?;
@@ -58,6 +63,7 @@ impl Maps {
                     collected.subjects.insert(value.subject);
                 }
                 collected.flows_live += 1;
+                shares.entry(key.workload).or_default().flows += 1;
             }
         }
         for key in ended {
@@ -67,20 +73,21 @@ impl Maps {
         Ok(())
     }
 
-    /// The kernel only counts up; what was removed here is taken off. A fact learned meanwhile is
-    /// missed until the next sweep, which errs on the side of letting it be learned. The share of
-    /// a workload that is gone makes room for another's.
-    fn correct_shares(&mut self, shares: &BTreeMap<WorkloadId, u64>) -> Result<(), KernelError> {
+    /// The kernel counts up; what was removed here is taken off. What came meanwhile is missed until
+    /// the next sweep, which errs on the side of letting it come. The share of a workload that is
+    /// gone makes room for another's.
+    fn correct_shares(&mut self, shares: &BTreeMap<WorkloadId, Used>) -> Result<(), KernelError> {
         let known = self.workloads()?;
         let mut wrong: Vec<(WorkloadId, QuotaValue)> = Vec::new();
         let mut gone: Vec<WorkloadId> = Vec::new();
         for entry in &self.quota {
             let (Abi(workload), Abi(value)) = entry.map_err(failed("read", map::QUOTA))?;
-            let facts = shares.get(&workload).copied().unwrap_or_default();
-            if facts == 0 && !known.contains(&workload) {
+            let used = shares.get(&workload).copied().unwrap_or_default();
+            if used == Used::default() && !known.contains(&workload) {
                 gone.push(workload);
-            } else if facts != value.facts {
-                wrong.push((workload, QuotaValue { facts, ..value }));
+            } else if used != (Used { facts: value.facts, flows: value.flows }) {
+                wrong
+                    .push((workload, QuotaValue { facts: used.facts, flows: used.flows, ..value }));
             }
         }
         for (workload, value) in wrong {
@@ -106,6 +113,13 @@ impl Maps {
         }
         Ok(known)
     }
+}
+
+/// What a workload really holds, in entries.
+#[derive(Clone, Copy, Default, Eq, PartialEq)]
+struct Used {
+    facts: u64,
+    flows: u64,
 }
 
 /// Patterns of the slots that count, or are kept a while longer.
@@ -166,22 +180,16 @@ mod tests {
     #[test]
     fn idle_times_differ_by_protocol_and_state() {
         let flow = |protocol, closing, last_seen| {
-            let key = FlowKey {
-                workload: WorkloadId::new(1),
-                local: Address::default(),
-                remote: Address::default(),
-                local_port: 1,
-                remote_port: 2,
-                protocol,
-                reserved: [0; 3],
-            };
+            let [local, remote] = [1, 2].map(|port| (Address::default(), port));
+            let key = FlowKey::new(WorkloadId::new(1), protocol, local, remote);
             let value = FlowValue {
                 generation: 1,
                 last_seen,
                 subject: SubjectId::NONE,
                 direction: direction::OUTBOUND,
                 closing,
-                reserved: [0; 2],
+                resets: 0,
+                reserved: 0,
             };
             is_idle(&key, &value, 10_000)
         };

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::datapath::pod::Abi;
 
-/// Bytes that a program may add to a frame, generously. Ours add none.
+/// Bytes that a program may add to a frame: a reply to it has an IPv6 and an ICMP header more.
 const ROOM_BYTES: usize = 64;
 
 /// One of the two programs at a pod's interface.
@@ -25,7 +25,7 @@ pub enum WireProgram {
 }
 
 impl WireProgram {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::FromPod => program::FROM_POD,
             Self::ToPod => program::TO_POD,

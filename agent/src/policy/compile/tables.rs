@@ -205,6 +205,11 @@ fn write_config(config: &Config, ids: &mut Ids, image: &mut Image) {
         minimum_ttl_seconds: seconds(config.dns.minimum_ttl),
         longest_wildcard_bytes: names::longest_wildcard(image.names.iter()),
         cgroup_depths: [0; _],
-        reserved: 0,
+        resolver_ports: config
+            .dns
+            .resolvers
+            .iter()
+            .fold(0, |ports, resolver| ports | Settings::resolver_port(resolver.port())),
+        query_types: config.dns.query_types.bits(),
     });
 }

@@ -182,6 +182,7 @@ fn open_top(way: &mut Way<'_>) {
             longest_wildcard_bytes: settings
                 .longest_wildcard_bytes
                 .max(before.longest_wildcard_bytes),
+            resolver_ports: settings.resolver_ports | before.resolver_ports,
             ..settings
         });
     }

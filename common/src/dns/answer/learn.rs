@@ -98,7 +98,7 @@ pub fn teach<M: Memory>(lesson: &Lesson, memory: &M) {
     let ttl = if ttl > i32::MAX.cast_unsigned() { 0 } else { ttl.min(TTL_MAX) };
     let hold = ttl.max(memory.minimum_ttl_seconds()).saturating_add(memory.grace_seconds());
     let expiry = memory.now().saturating_add(hold);
-    if memory.learn(&FactKey { workload, address }, pattern, expiry).is_err() {
-        memory.note(workload, Reason::TableFull);
+    if let Err(full) = memory.learn(&FactKey { workload, address }, pattern, expiry) {
+        memory.note(workload, full.reason());
     }
 }

@@ -1,7 +1,9 @@
 //! A client in a pod: tries one thing and prints what came of it as one JSON object.
 
 mod dns;
+mod flood;
 mod forge;
+mod leak;
 mod load;
 mod reach;
 
@@ -98,6 +100,37 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         times: u32,
     },
+    /// Tries one way out of the pod.
+    Leak(leak::Attempt),
+    /// Asks for `n<i>.SUFFIX`, again and again, and reads no answer.
+    FloodQueries {
+        suffix: String,
+        #[arg(long)]
+        server: SocketAddr,
+        #[arg(long)]
+        count: u32,
+    },
+    /// Sends a datagram to each of many addresses.
+    FloodFlows {
+        first: std::net::Ipv4Addr,
+        port: u16,
+        #[arg(long)]
+        count: u32,
+    },
+    /// Sends many datagrams from one local port.
+    FloodDatagrams {
+        to: SocketAddr,
+        #[arg(long)]
+        count: u32,
+    },
+    /// Resolves a name many times and tells how long that took.
+    Pace {
+        name: String,
+        #[arg(long)]
+        server: SocketAddr,
+        #[arg(long)]
+        count: usize,
+    },
     /// Keeps a CPU busy until it is ended.
     Burn,
 }
@@ -150,6 +183,19 @@ fn main() -> Result<()> {
         Command::Forge { from, to, id, name, answer, times } => {
             forge::send(from, to, id, &name, answer, times)?;
             "{}".to_owned()
+        }
+        Command::Leak(attempt) => serde_json::to_string(&attempt.make())?,
+        Command::FloodQueries { suffix, server, count } => {
+            serde_json::to_string(&flood::queries(server, &suffix, count)?)?
+        }
+        Command::FloodFlows { first, port, count } => {
+            serde_json::to_string(&flood::flows(first, port, count)?)?
+        }
+        Command::FloodDatagrams { to, count } => {
+            serde_json::to_string(&flood::datagrams(to, count)?)?
+        }
+        Command::Pace { name, server, count } => {
+            serde_json::to_string(&flood::pace(server, &name, count)?)?
         }
         Command::Burn => burn(),
     };

@@ -16,6 +16,16 @@ pub(crate) fn word(error: &std::io::Error) -> String {
     }
 }
 
+/// What a word says, the other way round: for what another process tried.
+pub(crate) fn outcome(reached: &Reached) -> std::io::Result<()> {
+    if reached.is_ok() {
+        return Ok(());
+    }
+    let known = (1..Errno::EHWPOISON as i32)
+        .find(|number| format!("{:?}", Errno::from_raw(*number)) == reached.result);
+    Err(known.map_or_else(|| ErrorKind::TimedOut.into(), std::io::Error::from_raw_os_error))
+}
+
 /// Connects and asks for a page, so that the connection is known to work in both directions.
 pub(crate) fn connect(destination: SocketAddr, timeout: Duration) -> Reached {
     let start = Instant::now();
@@ -59,7 +69,7 @@ pub(crate) fn micros(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-fn reached(start: Instant, outcome: std::io::Result<()>) -> Reached {
+pub(crate) fn reached(start: Instant, outcome: std::io::Result<()>) -> Reached {
     let result = outcome.map_or_else(|error| word(&error), |()| "OK".to_owned());
     Reached { result, micros: micros(start) }
 }

@@ -17,6 +17,7 @@ use crate::{
     flows::FlowLog,
     metrics::Metrics,
     observer::{self, Observer, pump},
+    preseed::{Hickory, desk::desk},
     reconcile::{Parts, Reconcile},
     registry::file::{Snapshot, tell_reports, watch_files},
     shutdown,
@@ -51,15 +52,25 @@ where
     let socket = admin::bind_socket(&config.socket)?;
     tell_reports(registry.loaded.reports.iter());
     let (publish, registry) = watch::channel(Arc::new(registry));
-    let (mut reconcile, handle) = Reconcile::new(Parts {
+    let (asker, desk) = desk();
+    let parts = Parts {
         config: Arc::clone(&config),
         datapath,
         node,
         registry,
         timings: metrics.timings.clone(),
+        preseeded: metrics.preseeded.clone(),
         stop: stop.clone(),
+    };
+    let (mut reconcile, handle) = Reconcile::new(parts, asker);
+    let mut tasks: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
+    let resolver = Hickory::new(&config.dns.resolvers).context("set the resolver library up")?;
+    let token = stop.clone();
+    tasks.spawn(async move {
+        desk.run(resolver, token).await;
+        ("names", Ok(()))
     });
-    reconcile.start().context("start enforcement")?;
+    reconcile.start().await.context("start enforcement")?;
 
     let (queue, queued) = mpsc::channel(observer::QUEUE);
     let name = node_name();
@@ -74,7 +85,6 @@ where
         stop: stop.clone(),
     };
 
-    let mut tasks: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
     let token = stop.clone();
     tasks.spawn(async move { ("reconcile", reconcile.run().await.map_err(Into::into)) });
     tasks.spawn(async move {

@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod observer;
 pub mod policy;
 pub mod preflight;
+pub mod preseed;
 pub mod ready;
 pub mod reconcile;
 pub mod registry;

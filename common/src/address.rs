@@ -109,6 +109,22 @@ impl Address {
         }
     }
 
+    /// `0.0.0.0` or `::`.
+    #[inline(always)]
+    pub const fn is_unspecified(&self) -> bool {
+        let [w, x, y, z] = self.0;
+        w == 0 && x == 0 && (y == MAPPED || y == 0) && z == 0
+    }
+
+    /// Multicast, or `255.255.255.255`.
+    #[inline(always)]
+    pub const fn is_group(&self) -> bool {
+        let [w, x, y, z] = self.0;
+        let last = u32::from_be(z);
+        u32::from_be(w) >> 24 == 0xff
+            || (w == 0 && x == 0 && y == MAPPED && (last >> 28 == 0xe || last == u32::MAX))
+    }
+
     /// Whether no public name may point here: unspecified, loopback, link-local (which holds the
     /// cloud metadata services), multicast and broadcast. The guard against DNS rebinding.
     #[inline(always)]

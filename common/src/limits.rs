@@ -113,11 +113,11 @@ pub const EDNS_BYTES: u16 = 1_232;
 
 /// Steps of the walk over an answer: one a label of an owner, one a record.
 pub const ANSWER_STEPS: usize = 256;
-/// Records of one answer that may matter: more than fit a message of [`EDNS_BYTES`].
-pub const ANSWER_RECORDS: usize = 96;
-/// Addresses learned from one answer by the kernel.
+/// Records of one answer that may matter: more than fit a message of [`EDNS_BYTES`]; a power of two.
+pub const ANSWER_RECORDS: usize = 128;
+/// Addresses learned from one answer by the kernel; a power of two.
 pub const ANSWER_ADDRESSES: usize = 128;
-/// Names on the chain of one answer: the question and its aliases.
+/// Names on the chain of one answer: the question and its aliases; a power of two.
 pub const ANSWER_CHAIN: usize = 16;
 /// HTTPS and SVCB records of one answer.
 pub const ANSWER_SERVICES: usize = 8;

@@ -90,6 +90,10 @@ const V6_PROHIBITED: u16 = 0x0101;
 #[inline(always)]
 pub fn is_due(packet: &Packet, header: &HeaderBytes<'_>) -> bool {
     let first = header.u8(0).unwrap_or(GROUP);
+    // ARP knows no errors.
+    if packet.arp {
+        return false;
+    }
     if first & GROUP != 0 || !packet.source.is_one_host() || !packet.destination.is_one_host() {
         return false;
     }
@@ -215,10 +219,13 @@ fn prohibit<V: Veil>(
     reply: &mut Reply,
 ) -> bool {
     let whole = packet.payload + packet.payload_length - ETHERNET_BYTES;
-    let quote = (if whole > QUOTE_BYTES { QUOTE_BYTES } else { whole }) & !3;
+    let quote = veil.veil((if whole > QUOTE_BYTES { QUOTE_BYTES } else { whole }) & !3);
     let Some(quoted) = sum_quote(header, veil.veil(quote)) else {
         return false;
     };
+    if quote > QUOTE_BYTES {
+        return false;
+    }
     let is_v4 = way.from.is_v4();
     let length = ICMP_BYTES + quote;
     let (kind, number, ends) = if is_v4 {

@@ -2,12 +2,13 @@
 
 use crate::{
     abi::{FlowKey, FlowValue, Workload, direction, workload_flag},
+    address::Address,
     decide::{Decision, Tables, decide, is_still_allowed},
     flow::{Flow, protocol},
     id::{SubjectId, WorkloadId},
     limits::RESETS_PER_FLOW,
     memory::Memory,
-    packet::{Packet, icmp_type},
+    packet::{Packet, icmp_type, is_echo, is_error},
     reason::{Reason, Verdict},
 };
 
@@ -28,6 +29,8 @@ pub enum Arrive {
     Pass,
     /// Comes from a trusted resolver: the DNS path decides on the message.
     Answer,
+    /// Is not for the pod at all.
+    Drop(Reason),
 }
 
 /// Judges a packet that the pod sends. New flows go to [`decide`]; flows that were allowed are
@@ -44,8 +47,13 @@ pub fn leave<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &M
     if packet.destination.is_loopback() {
         return Leave::Judged(Decision::deny(Reason::Malformed));
     }
-    if is_neighbour_traffic(packet) {
-        return Leave::Judged(Decision::allow(Reason::Neighbour));
+    if packet.arp || is_between_neighbours(packet) {
+        if !speaks_for_itself(known, packet) {
+            return Leave::Judged(Decision::deny(Reason::SpoofedSource));
+        }
+        if packet.arp || stays_on_link(packet) {
+            return Leave::Judged(Decision::allow(Reason::Neighbour));
+        }
     }
     if !is_own_source(known, packet) {
         return Leave::Judged(Decision::deny(Reason::SpoofedSource));
@@ -57,46 +65,44 @@ pub fn leave<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &M
             Leave::Query
         };
     }
+    // An ICMP error is judged by the flow that it is about.
     let flow = Flow {
         workload,
         destination: packet.destination,
         port: packet.destination_port,
-        protocol: packet.protocol,
+        protocol: packet.flow_protocol,
     };
     let key = outbound_key(known.id, packet);
     // An opening segment begins a new flow, whatever used the same ports before.
-    let recalled = if packet.opens() { None } else { memory.flow(&key) };
-    let mut lapsed = NO_FLOW;
-    if let Some(known_flow) = recalled {
-        match recall(&flow, &key, &known_flow, packet, memory) {
-            Recall::Goes(reason) => return Leave::Judged(Decision::allow(reason)),
-            Recall::Anew => lapsed = known_flow,
-        }
+    if !packet.opens()
+        && let Some(known_flow) = memory.flow(&key)
+        && let Recall::Goes(reason) = recall(&flow, &key, &known_flow, packet, memory)
+    {
+        return Leave::Judged(Decision::allow(reason));
     }
+    let flow = Flow { port: packet.port(), protocol: packet.protocol, ..flow };
     let decision = judge_new(&flow, &key, packet, memory);
-    if decision.verdict == Verdict::Allow || lapsed.direction == NO_FLOW.direction {
+    if decision.verdict == Verdict::Allow || packet.opens() {
         return Leave::Judged(decision);
     }
-    end(&key, &lapsed, decision, memory)
+    // Looked up again rather than kept: `decide` would be verified once for each of its states.
+    match memory.flow(&key) {
+        Some(lapsed) => end(&key, &lapsed, decision, packet, memory),
+        None => Leave::Judged(decision),
+    }
 }
-
-/// What stands for no flow. An `Option` would leave its payload undefined on one path, and the
-/// verifier refuses the register that LLVM leaves it in.
-const NO_FLOW: FlowValue = FlowValue {
-    generation: 0,
-    last_seen: 0,
-    subject: SubjectId::NONE,
-    direction: 0,
-    closing: 0,
-    resets: 0,
-    reserved: 0,
-};
 
 /// Denies a packet of a flow that was allowed when it began. A TCP connection stays known for a
 /// while, so that the remote end is told, and a few times at most: what tells it is a packet to
 /// where nothing is allowed any more.
 #[inline(always)]
-fn end<M: Memory>(key: &FlowKey, flow: &FlowValue, decision: Decision, memory: &M) -> Leave {
+fn end<M: Memory>(
+    key: &FlowKey,
+    flow: &FlowValue,
+    decision: Decision,
+    packet: &Packet,
+    memory: &M,
+) -> Leave {
     let decision = if flow.subject.is_some() {
         Decision { subject: flow.subject, ..Decision::deny(Reason::Revoked) }
     } else {
@@ -106,7 +112,8 @@ fn end<M: Memory>(key: &FlowKey, flow: &FlowValue, decision: Decision, memory: &
         memory.remove_flow(key);
         return Leave::Judged(decision);
     }
-    if flow.resets >= RESETS_PER_FLOW {
+    // An ICMP error about the connection is no segment of it that a reset could answer.
+    if packet.protocol != protocol::TCP || flow.resets >= RESETS_PER_FLOW {
         return Leave::Judged(decision);
     }
     let told =
@@ -118,8 +125,8 @@ fn end<M: Memory>(key: &FlowKey, flow: &FlowValue, decision: Decision, memory: &
     Leave::Ended(decision)
 }
 
-/// Looks at a packet for the pod. Nothing is refused here but DNS answers nobody asked for; flows
-/// that begin outside are remembered, so that the pod may answer them.
+/// Looks at a packet for the pod. Nothing is refused here but DNS answers nobody asked for, and what
+/// is for another host; flows that begin outside are remembered, so that the pod may answer them.
 #[inline(always)]
 pub fn arrive<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &M) -> Arrive {
     let Some(known) = workload else {
@@ -127,6 +134,12 @@ pub fn arrive<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &
     };
     if known.flags & workload_flag::EXEMPT != 0 {
         return Arrive::Pass;
+    }
+    if packet.arp {
+        return Arrive::Pass;
+    }
+    if !is_for(known, packet) {
+        return Arrive::Drop(Reason::SpoofedLink);
     }
     if matches!(packet.protocol, protocol::UDP | protocol::TCP)
         && memory.is_resolver(packet.source, packet.source_port)
@@ -144,14 +157,15 @@ pub fn arrive<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &
         }
         return Arrive::Pass;
     }
-    if begins_inbound(packet) {
+    if begins_inbound(packet) || begins_neighbourhood(known, packet, &key) {
         let value = FlowValue {
             generation: memory.generation(),
             last_seen: memory.now(),
             subject: SubjectId::NONE,
             direction: direction::INBOUND,
             closing: 0,
-            ..NO_FLOW
+            resets: 0,
+            reserved: 0,
         };
         if let Err(full) = memory.begin_flow(&key, &value) {
             memory.note(known.id, full.reason());
@@ -202,14 +216,20 @@ fn recall<M: Memory>(
 fn judge_new<M: Memory>(flow: &Flow<'_>, key: &FlowKey, packet: &Packet, memory: &M) -> Decision {
     // A packet on the wire was not redirected at the socket, so it goes past the target.
     let decision = decide(flow, memory).without_redirect();
-    if decision.verdict == Verdict::Allow {
+    if decision.reason == Reason::Registered && is_icmp_beyond_echo(packet) {
+        let stray = is_error(packet.protocol, packet.detail);
+        let reason = if stray { Reason::StrayError } else { Reason::PortNotDeclared };
+        return Decision { subject: decision.subject, ..Decision::deny(reason) };
+    }
+    if decision.verdict == Verdict::Allow && packet.flow_protocol == packet.protocol {
         let value = FlowValue {
             generation: memory.generation(),
             last_seen: memory.now(),
             subject: decision.subject,
             direction: direction::OUTBOUND,
             closing: u8::from(packet.closes()),
-            ..NO_FLOW
+            resets: 0,
+            reserved: 0,
         };
         if let Err(full) = memory.begin_flow(key, &value) {
             memory.note(key.workload, full.reason());
@@ -240,29 +260,81 @@ fn touch<M: Memory>(
     }
 }
 
-/// Neighbour discovery and listener reports that cannot leave the link (RFC 4861 §7, RFC 3810).
-/// The destination is checked too: to any other address the node would forward them.
+/// ICMP that an entry does not grant with its ports: what is about other packets, or asks for more
+/// than a sign of life.
 #[inline(always)]
-fn is_neighbour_traffic(packet: &Packet) -> bool {
+fn is_icmp_beyond_echo(packet: &Packet) -> bool {
+    matches!(packet.protocol, protocol::ICMP | protocol::ICMPV6)
+        && !is_echo(packet.protocol, packet.detail)
+}
+
+/// Neighbour discovery and listener reports (RFC 4861, RFC 2710, RFC 3810), as far as a host that
+/// is no router sends them.
+#[inline(always)]
+fn is_between_neighbours(packet: &Packet) -> bool {
     packet.protocol == protocol::ICMPV6
-        && (matches!(
+        && matches!(
             packet.detail,
-            icmp_type::V6_LISTENER_QUERY..=icmp_type::V6_NEIGHBOUR_ADVERTISEMENT
-        ) || packet.detail == icmp_type::V6_LISTENER_REPORT_2)
-        && (packet.destination.is_v6_link_local() || packet.destination.is_v6_link_multicast())
+            icmp_type::V6_LISTENER_REPORT
+                | icmp_type::V6_LISTENER_DONE
+                | icmp_type::V6_ROUTER_SOLICITATION
+                | icmp_type::V6_NEIGHBOUR_SOLICITATION
+                | icmp_type::V6_NEIGHBOUR_ADVERTISEMENT
+                | icmp_type::V6_LISTENER_REPORT_2
+        )
+}
+
+/// The node forwards packets for any other address. A neighbour's answer to such an address passes
+/// as one that was asked for.
+#[inline(always)]
+fn stays_on_link(packet: &Packet) -> bool {
+    packet.destination.is_v6_link_local() || packet.destination.is_v6_link_multicast()
+}
+
+/// Whether a message between neighbours is about its sender. Its link-local address is the pod's own
+/// choice, and who has no address yet says so (RFC 4861 §4.3, RFC 5227 §2.1.1).
+#[inline(always)]
+fn speaks_for_itself(workload: &Workload, packet: &Packet) -> bool {
+    let told = !asks_or_tells(packet, icmp_type::V6_NEIGHBOUR_ADVERTISEMENT)
+        || may_speak_for(workload, packet.target);
+    told && may_speak_for(workload, packet.source)
+}
+
+#[inline(always)]
+const fn asks_or_tells(packet: &Packet, kind: u8) -> bool {
+    packet.protocol == protocol::ICMPV6 && packet.detail == kind
+}
+
+#[inline(always)]
+fn may_speak_for(workload: &Workload, address: Address) -> bool {
+    is_own(workload, address) || address.is_v6_link_local() || address.is_unspecified()
 }
 
 #[inline(always)]
 fn is_own_source(workload: &Workload, packet: &Packet) -> bool {
+    is_own(workload, packet.source)
+}
+
+/// Whether a packet is for the pod, or for everybody. One for another host got here because its
+/// sender put the pod's hardware address on it.
+#[inline(always)]
+fn is_for(workload: &Workload, packet: &Packet) -> bool {
+    let to = packet.destination;
+    is_own(workload, to) || to.is_v6_link_local() || to.is_group()
+}
+
+/// Whether an address is the workload's. If it has none that we know of, each may be.
+#[inline(always)]
+fn is_own(workload: &Workload, address: Address) -> bool {
     if workload.address_count == 0 {
         return true;
     }
     let [a, b, c, d] = workload.addresses;
     let count = workload.address_count;
-    packet.source == a
-        || (count > 1 && packet.source == b)
-        || (count > 2 && packet.source == c)
-        || (count > 3 && packet.source == d)
+    address == a
+        || (count > 1 && address == b)
+        || (count > 2 && address == c)
+        || (count > 3 && address == d)
 }
 
 #[inline(always)]
@@ -283,20 +355,37 @@ fn begins_inbound(packet: &Packet) -> bool {
     }
 }
 
+/// Whether a neighbour asks for the pod's address or tells its own, so that the pod may answer and
+/// ask again at that address (RFC 4861 §7.2.4 and §7.3.3). To link-local addresses it always may.
+#[inline(always)]
+fn begins_neighbourhood(workload: &Workload, packet: &Packet, key: &FlowKey) -> bool {
+    (asks_or_tells(packet, icmp_type::V6_NEIGHBOUR_SOLICITATION)
+        || asks_or_tells(packet, icmp_type::V6_NEIGHBOUR_ADVERTISEMENT))
+        && is_own(workload, key.local)
+        && !key.remote.is_v6_link_local()
+        && !key.remote.is_unspecified()
+}
+
 /// The flow of a packet from the pod.
 #[inline(always)]
 fn outbound_key(workload: WorkloadId, packet: &Packet) -> FlowKey {
     let local = (packet.source, packet.source_port);
-    FlowKey::new(workload, packet.protocol, local, (packet.destination, packet.destination_port))
+    let remote = (packet.destination, packet.destination_port);
+    FlowKey::new(workload, packet.flow_protocol, local, remote)
 }
 
 /// The flow of a packet to the pod. Echo keeps its identifier as the local port in both.
 #[inline(always)]
 fn inbound_key(workload: WorkloadId, packet: &Packet) -> FlowKey {
-    let (local_port, remote_port) = match packet.protocol {
-        protocol::ICMP | protocol::ICMPV6 => (packet.source_port, 0),
+    let (local_port, remote_port) = match packet.flow_protocol {
+        protocol::ICMP | protocol::ICMPV6 => (packet.source_port, packet.destination_port),
         _ => (packet.destination_port, packet.source_port),
     };
-    let local = (packet.destination, local_port);
-    FlowKey::new(workload, packet.protocol, local, (packet.source, remote_port))
+    // A question goes to a group, and an answer may come from any address of who answers: the target
+    // is who is meant.
+    let asks = asks_or_tells(packet, icmp_type::V6_NEIGHBOUR_SOLICITATION);
+    let tells = asks_or_tells(packet, icmp_type::V6_NEIGHBOUR_ADVERTISEMENT);
+    let local = (if asks { packet.target } else { packet.destination }, local_port);
+    let remote = (if tells { packet.target } else { packet.source }, remote_port);
+    FlowKey::new(workload, packet.flow_protocol, local, remote)
 }

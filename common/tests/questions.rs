@@ -40,17 +40,7 @@ fn question(name: &str, kind: RecordType) -> Vec<u8> {
 }
 
 fn put(world: &World, workload: &Workload, bytes: &[u8]) -> Asked {
-    let packet = Packet {
-        source: address(POD),
-        destination: address(RESOLVER),
-        protocol: protocol::UDP,
-        detail: 0,
-        source_port: 4000,
-        destination_port: 53,
-        transport: 34,
-        payload: 42,
-        payload_length: bytes.len(),
-    };
+    let packet = Packet::udp((address(POD), 4000), (address(RESOLVER), 53));
     let mut buffer = [0; MESSAGE_BUFFER_BYTES];
     buffer[..bytes.len()].copy_from_slice(bytes);
     let message = MessageBytes::new(&buffer, bytes.len());

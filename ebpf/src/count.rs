@@ -59,21 +59,43 @@ pub(crate) fn count(
     let _lost = COUNTERS.insert(key, first, u64::from(BPF_NOEXIST));
 }
 
-/// Reports a verdict that somebody will ask about: a denial, or what would have been one.
+/// Reports a verdict at the socket that somebody will ask about.
 #[inline(always)]
-pub(crate) fn report(flow: &Flow<'_>, layer: Layer, decision: &Decision) {
-    if decision.verdict == Verdict::Allow && decision.reason != Reason::AllowAny {
-        return;
+pub(crate) fn report(flow: &Flow<'_>, decision: &Decision) {
+    if is_reported(flow, decision) {
+        let event = event_of(flow, Layer::Socket, decision, load::current_process());
+        output(event.as_bytes(), size_of::<FlowEvent>());
     }
+}
+
+/// The same at the wire, where nobody knows the process. The event is made in map memory: the
+/// stacks of the calls below the wire programs have no room for it.
+#[inline(always)]
+pub(crate) fn report_packet(
+    flow: &Flow<'_>,
+    layer: Layer,
+    decision: &Decision,
+    room: &mut FlowEvent,
+) {
+    if is_reported(flow, decision) {
+        *room = event_of(flow, layer, decision, Process::NONE);
+        output(room.as_bytes(), size_of::<FlowEvent>());
+    }
+}
+
+/// Denials are reported, and what would have been one, up to the workload's limit.
+#[inline(always)]
+fn is_reported(flow: &Flow<'_>, decision: &Decision) -> bool {
     let workload = flow.workload.map_or(WorkloadId::default(), |workload| workload.id);
-    if !may_emit(workload, EVENTS_PER_SECOND) {
-        return;
-    }
-    let process =
-        if matches!(layer, Layer::Socket) { load::current_process() } else { Process::NONE };
-    let event = FlowEvent {
+    (decision.verdict != Verdict::Allow || decision.reason == Reason::AllowAny)
+        && may_emit(workload, EVENTS_PER_SECOND)
+}
+
+#[inline(always)]
+fn event_of(flow: &Flow<'_>, layer: Layer, decision: &Decision, process: Process) -> FlowEvent {
+    FlowEvent {
         kind: event::FLOW,
-        workload,
+        workload: flow.workload.map_or(WorkloadId::default(), |workload| workload.id),
         time: nanoseconds(),
         address: flow.destination,
         subject: decision.subject,
@@ -85,8 +107,7 @@ pub(crate) fn report(flow: &Flow<'_>, layer: Layer, decision: &Decision) {
         reserved: [0; 2],
         pid: process.pid,
         command: process.command,
-    };
-    output(event.as_bytes(), size_of::<FlowEvent>());
+    }
 }
 
 /// Reports a refused question. Its name is still in the scratch.

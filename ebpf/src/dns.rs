@@ -47,6 +47,7 @@ pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch)
         }
         Asked::Drop(reason) => {
             count(workload.id, scratch.facts, Verdict::Deny, reason);
+            scratch.dropped = reason as u8;
             Fate::Stop
         }
     }

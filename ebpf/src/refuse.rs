@@ -41,13 +41,15 @@ pub(crate) fn both_ends(ctx: &TcContext, workload: WorkloadId, scratch: &mut Scr
     if made && load::replace(ctx, packet, reply, header) { Fate::Go } else { Fate::Stop }
 }
 
-#[inline(always)]
+/// Not inlined, like the next: what one finds out about addresses would stay known in the other,
+/// which is then verified for each case.
+#[inline(never)]
 fn is_owed(scratch: &Scratch) -> bool {
     let header: HeaderBytes<'_> = Bytes::new(&scratch.header, scratch.facts.length);
     is_due(&scratch.packet, &header)
 }
 
-#[inline(always)]
+#[inline(never)]
 fn turn_round(ctx: &TcContext, scratch: &mut Scratch) -> bool {
     let Scratch { packet, header, reply, facts, veil, .. } = scratch;
     refuse(packet, &Bytes::new(header, facts.length), &Maps::new(veil), reply)

@@ -57,7 +57,7 @@ fn judge(ctx: &SockAddrContext, destination: Destination) -> Call {
     let id = workload.map_or(WorkloadId::default(), |workload| workload.id);
     let tally = Tally { flows: 1, bytes: 0 };
     count::count(id, Layer::Socket, decision.verdict, decision.reason, tally);
-    count::report(&flow, Layer::Socket, &decision);
+    count::report(&flow, &decision);
     match decision.verdict {
         Verdict::Allow => Call::Proceed,
         Verdict::Deny | Verdict::Redirect => refuse(&maps),

@@ -3,10 +3,12 @@
 use aya_ebpf::programs::TcContext;
 use exeat_common::{
     abi::Workload,
+    address::Address,
     bytes::Bytes,
+    decide::Decision,
     flow::Flow,
     id::WorkloadId,
-    packet::{Frame, parse},
+    packet::{Packet, parse},
     reason::{Layer, Reason, Verdict},
     wire::{Arrive, Leave, arrive, leave},
 };
@@ -34,22 +36,29 @@ pub(crate) fn from_pod(ctx: &TcContext) -> Fate {
     let facts = load::frame_facts(ctx);
     let workload = workload_by_ifindex(facts.ifindex);
     let Some(scratch) = load::scratch(Hook::FromPod) else {
-        return stop(workload, facts, Reason::Malformed);
+        count_stopped(workload, facts, Reason::Malformed);
+        return Fate::Stop;
     };
     match read(ctx, scratch) {
-        Ok(Known::Packet) => {}
-        Ok(Known::Arp) => return Fate::Go,
-        Err(reason) => return stop(workload, facts, reason),
+        Ok(()) => {}
+        Err(reason) => return stop(workload, facts, reason, scratch),
     }
     let Some(workload) = workload else {
-        let _dropped = stop(None, facts, Reason::UnknownWorkload);
+        // Who sent it is not known, so nobody is told of it in a record; the sender is.
+        count_stopped(None, facts, Reason::UnknownWorkload);
         return refuse::sender(ctx, WorkloadId::default(), scratch);
     };
     match judge(workload, scratch) {
         Judged::Go => Fate::Go,
         Judged::Refused => refuse::sender(ctx, workload.id, scratch),
         Judged::Ended => refuse::both_ends(ctx, workload.id, scratch),
-        Judged::Query => dns::query(ctx, workload, scratch),
+        Judged::Query => {
+            scratch.dropped = 0;
+            let fate = dns::query(ctx, workload, scratch);
+            let Packet { destination, destination_port, .. } = scratch.packet;
+            report_dropped(workload, destination, destination_port, scratch);
+            fate
+        }
     }
 }
 
@@ -62,7 +71,18 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
     match receive(ctx, workload) {
         Arrive::Pass => Fate::Go,
         // By now nothing here holds the scratch.
-        Arrive::Answer => answer::answer(ctx, workload),
+        Arrive::Answer => {
+            let fate = answer::answer(ctx, workload);
+            if let Some(scratch) = load::scratch(Hook::ToPod) {
+                let Packet { source, source_port, .. } = scratch.packet;
+                report_dropped(workload, source, source_port, scratch);
+            }
+            fate
+        }
+        Arrive::Drop(reason) => match load::scratch(Hook::ToPod) {
+            Some(scratch) => stop(Some(workload), scratch.facts, reason, scratch),
+            None => Fate::Stop,
+        },
     }
 }
 
@@ -72,33 +92,34 @@ fn receive(ctx: &TcContext, workload: &Workload) -> Arrive {
         return Arrive::Pass;
     };
     // What cannot be parsed is no DNS answer and begins no flow; the pod's own stack judges it.
-    let Ok(Known::Packet) = read(ctx, scratch) else {
+    let Ok(()) = read(ctx, scratch) else {
         return Arrive::Pass;
     };
+    notice(workload, scratch)
+}
+
+/// Notes what the packet in the scratch begins or answers. Its frame is gone when it returns: older
+/// kernels (6.1 does) round each frame up to 32 bytes, and the way to a learned address is three calls deep.
+#[inline(never)]
+fn notice(workload: &Workload, scratch: &Scratch) -> Arrive {
     arrive(Some(workload), &scratch.packet, &Maps::new(&scratch.veil))
 }
 
-/// What [`read`] found.
-enum Known {
-    Arp,
-    /// An IP packet; its headers are in the scratch.
-    Packet,
-}
-
+/// Parses the frame; its headers are in the scratch then.
 #[inline(never)]
-fn read(ctx: &TcContext, scratch: &mut Scratch) -> Result<Known, Reason> {
+fn read(ctx: &TcContext, scratch: &mut Scratch) -> Result<(), Reason> {
     let facts = load::frame_facts(ctx);
     if facts.tagged {
         return Err(Reason::NotIp);
     }
     let loaded =
         load::load_header(ctx, facts.length, &mut scratch.header).ok_or(Reason::Malformed)?;
-    match parse(&Bytes::new(&scratch.header, loaded), facts.length) {
-        Ok(Frame::Arp) => Ok(Known::Arp),
-        Ok(Frame::Ip(packet)) => {
+    let maps = Maps::new(&scratch.veil);
+    match parse(&Bytes::new(&scratch.header, loaded), facts.length, &maps) {
+        Ok(packet) => {
             scratch.packet = packet;
             scratch.facts = facts;
-            Ok(Known::Packet)
+            Ok(())
         }
         Err(invalid) => Err(invalid.reason()),
     }
@@ -116,37 +137,62 @@ enum Judged {
 
 /// Judges the packet in the scratch, counts the verdict and reports it if it is worth it.
 #[inline(never)]
-fn judge(workload: &Workload, scratch: &Scratch) -> Judged {
-    let packet = &scratch.packet;
-    let maps = Maps::new(&scratch.veil);
+fn judge(workload: &Workload, scratch: &mut Scratch) -> Judged {
+    let Scratch { packet, facts, veil, event, .. } = scratch;
+    let maps = Maps::new(veil);
     let (decision, denied) = match leave(Some(workload), packet, &maps) {
         Leave::Judged(decision) => (decision, Judged::Refused),
         Leave::Ended(decision) => (decision, Judged::Ended),
         Leave::Query => return Judged::Query,
     };
     let known_flow = matches!(decision.reason, Reason::Established | Reason::Inbound);
-    let tally = Tally { flows: u64::from(!known_flow), bytes: scratch.facts.length as u64 };
+    let tally = Tally { flows: u64::from(!known_flow), bytes: facts.length as u64 };
     count::count(workload.id, Layer::Wire, decision.verdict, decision.reason, tally);
     let flow = Flow {
         workload: Some(workload),
         destination: packet.destination,
-        port: packet.destination_port,
+        port: packet.port(),
         protocol: packet.protocol,
     };
     match decision.verdict {
         Verdict::Allow => Judged::Go,
         Verdict::Deny | Verdict::Redirect => {
-            count::report(&flow, Layer::Wire, &decision);
+            count::report_packet(&flow, Layer::Wire, &decision, event);
             denied
         }
     }
 }
 
-/// Refuses a frame of which no flow can be told.
+/// Reports a DNS message that was dropped, under the resolver it went to or came from.
+#[inline(never)]
+fn report_dropped(workload: &Workload, resolver: Address, port: u16, scratch: &mut Scratch) {
+    let Scratch { packet, event, dropped, .. } = scratch;
+    if *dropped == 0 {
+        return;
+    }
+    let decision = Decision::deny(Reason::from_u8(*dropped).unwrap_or_default());
+    let protocol = packet.protocol;
+    let flow = Flow { workload: Some(workload), destination: resolver, port, protocol };
+    count::report_packet(&flow, Layer::Dns, &decision, event);
+}
+
+/// Refuses a frame of which no flow can be told: where it went stays unsaid.
+#[inline(never)]
+fn stop(
+    workload: Option<&Workload>,
+    facts: FrameFacts,
+    reason: Reason,
+    scratch: &mut Scratch,
+) -> Fate {
+    count_stopped(workload, facts, reason);
+    let flow = Flow { workload, destination: Address::default(), port: 0, protocol: 0 };
+    count::report_packet(&flow, Layer::Wire, &Decision::deny(reason), &mut scratch.event);
+    Fate::Stop
+}
+
 #[inline(always)]
-fn stop(workload: Option<&Workload>, facts: FrameFacts, reason: Reason) -> Fate {
+fn count_stopped(workload: Option<&Workload>, facts: FrameFacts, reason: Reason) {
     let id = workload.map_or(WorkloadId::default(), |workload| workload.id);
     let tally = Tally { flows: 1, bytes: facts.length as u64 };
     count::count(id, Layer::Wire, Verdict::Deny, reason, tally);
-    Fate::Stop
 }

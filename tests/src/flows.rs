@@ -56,6 +56,8 @@ pub struct Destination {
 pub enum About<'a> {
     Name(&'a str),
     Address(IpAddr, u16),
+    /// A packet of which nobody can tell where it went, denied for this reason.
+    Unreadable(&'a str),
 }
 
 /// `exeat flows --follow` in the background.
@@ -131,6 +133,7 @@ fn is_denial_of(record: &FlowRecord, pod: &Pod, about: About<'_>) -> bool {
             .as_ref()
             .is_some_and(|it| it.trim_end_matches('.').eq_ignore_ascii_case(name)),
         About::Address(ip, port) => destination.ip == Some(ip) && destination.port == Some(port),
+        About::Unreadable(reason) => destination.ip.is_none() && record.reason == reason,
     };
     record.verdict.eq_ignore_ascii_case("deny") && of_pod && matches
 }

@@ -35,6 +35,22 @@ impl Kind {
     }
 }
 
+/// What carries a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
+impl Transport {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+        }
+    }
+}
+
 impl Pod {
     /// Asks the trusted resolver for addresses of `name`.
     pub fn resolve(&self, name: &str, kind: Kind) -> Result<Resolved> {
@@ -84,19 +100,26 @@ impl Pod {
         count: u32,
         kind: Kind,
     ) -> Result<FirstConnects> {
-        self.probe(&[
-            "resolve-connect",
-            suffix,
-            &port.to_string(),
-            "--server",
-            &kind.resolver().to_string(),
-            "--first",
-            &first.to_string(),
-            "--count",
-            &count.to_string(),
-            "--kind",
-            kind.word(),
-        ])
+        self.first_connects_over((Transport::Udp, kind), suffix, port, first, count)
+    }
+
+    /// The same over a transport of choice.
+    pub fn first_connects_over(
+        &self,
+        (transport, kind): (Transport, Kind),
+        suffix: &str,
+        port: u16,
+        first: u32,
+        count: u32,
+    ) -> Result<FirstConnects> {
+        let (port, first, count) = (port.to_string(), first.to_string(), count.to_string());
+        let server = kind.resolver().to_string();
+        let mut args = vec!["resolve-connect", suffix, &port, "--server", &server];
+        args.extend(["--first", &first, "--count", &count, "--kind", kind.word()]);
+        if transport == Transport::Tcp {
+            args.push("--tcp");
+        }
+        self.probe(&args)
     }
 
     /// Starts a connect load that goes on for at least `attempts` and until `until` exists.

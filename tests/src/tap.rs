@@ -96,7 +96,7 @@ impl Drop for Tap {
 }
 
 /// `SOCK_DGRAM` leaves out the link header, so a packet begins with its IP header.
-fn open() -> Result<OwnedFd> {
+pub(crate) fn open() -> Result<OwnedFd> {
     let (family, kind) = (AddressFamily::Packet, SockType::Datagram);
     let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)
         .context("open a packet socket (needs CAP_NET_RAW)")?;

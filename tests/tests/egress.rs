@@ -269,7 +269,9 @@ fn real_curl_reads_what_is_registered_and_fails_at_once_elsewhere() {
 
 #[test]
 fn real_dnsmasq_and_dig_teach_as_well() {
-    let mut scene = Scene::prepare("dnsmasq", &[www()]).unwrap();
+    // A name below a wildcard, which the agent cannot resolve ahead.
+    let cdn = Entry::new("shop", "cdn", "*.cdn.example.net").port(80, "HTTP");
+    let mut scene = Scene::prepare("dnsmasq", &[cdn]).unwrap();
     let node = &scene.world.node;
     node.internet().ip("addr add 192.0.2.54/32 dev lo\n").unwrap();
     let config = scene.files.config_for(node).replace("resolvers: [", "resolvers: [192.0.2.54, ");
@@ -280,12 +282,12 @@ fn real_dnsmasq_and_dig_teach_as_well() {
         .args(["--keep-in-foreground", "--no-resolv", "--no-hosts", "--bind-interfaces"])
         .args(["--conf-file=/dev/null", "--pid-file=", "--user=root", "--local-ttl=60"])
         .args(["--listen-address=192.0.2.54", "--except-interface=uplink"])
-        .arg("--host-record=www.example.com,203.0.113.60,2001:db8::60")
+        .arg("--host-record=img.cdn.example.net,203.0.113.60,2001:db8::60")
         .stderr(Stdio::null())
         .spawn()
         .expect("start dnsmasq (Debian package dnsmasq-base)");
     let _dnsmasq = Background::new(child);
-    let question = ["resolve", "www.example.com", "--server", "192.0.2.54:53"];
+    let question = ["resolve", "img.cdn.example.net", "--server", "192.0.2.54:53"];
     let up = wait::holds(Duration::from_secs(10), || {
         node.internet_probe(&question).is_ok_and(|answer| answer["rcode"] == "NoError")
     });
@@ -294,7 +296,7 @@ fn real_dnsmasq_and_dig_teach_as_well() {
     let web = &scene.world.web;
     for (kind, address) in [("A", ip("203.0.113.60")), ("AAAA", ip("2001:db8::60"))] {
         scene.assert_refused(web, address, 80);
-        let dig = ["+short", "+tries=1", "+timeout=2", "@192.0.2.54", "www.example.com", kind];
+        let dig = ["+short", "+tries=1", "+timeout=2", "@192.0.2.54", "img.cdn.example.net", kind];
         let output = web.tool("dig", &dig).unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), address.to_string());
         scene.assert_reaches(web, address, 80);

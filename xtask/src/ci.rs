@@ -13,8 +13,8 @@ const CARGO_STAGES: [(&str, &[&str]); 3] = [
     ("docs", &["doc", "--workspace", "--no-deps", "--document-private-items"]),
 ];
 
-/// Long enough to see that the seeds and what lies near them hold.
-const FUZZ_SECONDS: u32 = 30;
+/// Long enough to see that the seeds and what lies near them hold: half a minute for each target.
+const FUZZ_SECONDS: u32 = 60;
 
 /// Runs all stages; the first failure ends it and names the command that repeats it alone.
 pub(crate) fn ci() -> Result<()> {
@@ -33,7 +33,7 @@ pub(crate) fn ci() -> Result<()> {
     stages
         .run("test", "cargo xtask test", || test::test(&test::Options::default()).map(|()| ok()))?;
     stages.run("fuzz", "cargo xtask fuzz", || {
-        fuzz::fuzz(&fuzz::Options { seconds: FUZZ_SECONDS }).map(|()| ok())
+        fuzz::fuzz(&fuzz::Options::everything(FUZZ_SECONDS)).map(|()| ok())
     })?;
     stages.print();
     Ok(())

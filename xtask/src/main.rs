@@ -11,8 +11,10 @@ mod build_ebpf;
 mod ci;
 mod demo;
 mod fuzz;
+mod leaks;
 mod licences;
 mod metadata;
+mod rounds;
 mod run;
 mod setup;
 mod stages;
@@ -40,11 +42,11 @@ enum Verb {
     Demo(demo::Options),
     /// Build, then run every test: unit, property and kernel (the kernel tests need root)
     Test(test::Options),
-    /// Throw hostile files at the reader of the registry, for a while
+    /// Throw hostile files and DNS messages at what reads them, for a while
     Fuzz(fuzz::Options),
     /// Try the agent on older kernels, each in a virtual machine (on Debian)
     VmTest(vm_test::Options),
-    /// Measure how long the compiler of the registry takes, and its memory
+    /// Measure what the compiler of the registry takes, and what the kernel programs take
     Bench(bench::Options),
     /// Everything CI checks, in its order, ending with `test`
     Ci,

@@ -6,12 +6,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use clap::Args;
+use clap::{Args, Subcommand};
 
-use crate::{build, run, setup, stages::Stages};
+use crate::{build, leaks, rounds, run, setup, stages::Stages};
 
 #[derive(Args, Default)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// Run only tests whose name contains this
     filter: Option<String>,
     /// Leave the kernel tests out: nothing is set up, and root is not needed
@@ -19,8 +22,22 @@ pub(crate) struct Options {
     unit: bool,
 }
 
+/// A part of the tests with an output of its own.
+#[derive(Subcommand)]
+enum Part {
+    /// Try every way out of a pod, and print the matrix of what reached the other side
+    Leaks(leaks::Options),
+    /// Resolve new names and connect to each at once, 20 000 times, with the agent killed half-way
+    Rounds(rounds::Options),
+}
+
 /// Runs the stages in order of cost; the first failure ends it.
 pub(crate) fn test(options: &Options) -> Result<()> {
+    match &options.part {
+        Some(Part::Leaks(options)) => return leaks::leaks(options),
+        Some(Part::Rounds(options)) => return rounds::rounds(options),
+        None => {}
+    }
     if !options.unit && !run::is_root() {
         bail!(
             "the kernel tests make network namespaces and attach kernel programs, which only root \

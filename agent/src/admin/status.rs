@@ -29,6 +29,18 @@ pub struct Status {
     pub tables: Vec<Table>,
     pub registry: Registry,
     pub events_lost: u64,
+    pub preseeded: Preseeded,
+}
+
+/// What workloads were given at their first enforcement, by this agent.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Preseeded {
+    /// Addresses of names they are granted.
+    pub names: u64,
+    /// Connections that were open before.
+    pub flows: u64,
+    /// Names that are not resolved yet.
+    pub unresolved: u64,
 }
 
 /// One loaded kernel program.
@@ -134,6 +146,11 @@ impl Status {
             tables: tables(sample),
             registry: registry(state, now),
             events_lost: pages.metrics.lost.count(),
+            preseeded: Preseeded {
+                names: pages.metrics.preseeded.names(),
+                flows: pages.metrics.preseeded.flows(),
+                unresolved: pages.metrics.preseeded.unresolved(),
+            },
         }
     }
 }

@@ -17,7 +17,10 @@ use crate::{
     config::Config,
     datapath::{Event, fake::FakeDatapath},
     registry::{file::Snapshot, load::Loaded},
-    workloads::place::{Cgroup, Node, Unplaced},
+    workloads::{
+        place::{Cgroup, Node, Unplaced},
+        sockets::Sockets,
+    },
 };
 
 /// A node where everything is where it should be.
@@ -30,6 +33,10 @@ impl Node for FullNode {
 
     fn interface(&self, _: &str) -> Result<u32, Unplaced> {
         Ok(7)
+    }
+
+    fn sockets(&self, _: &Path) -> std::io::Result<Sockets> {
+        Ok(Sockets::default())
     }
 }
 

@@ -99,6 +99,7 @@ fn destination(record: &FlowRecord) -> String {
     let name = to.name.as_deref().unwrap_or_default();
     let protocol = to.protocol.as_ref().map(|it| format!("/{it}")).unwrap_or_default();
     match to.ip {
+        None if name.is_empty() => "unknown".to_owned(),
         None => format!("{name} (DNS)"),
         Some(ip) if name.is_empty() => format!("{ip} port {}{protocol}", to.port),
         Some(ip) => format!("{name} ({ip}) port {}{protocol}", to.port),
@@ -143,10 +144,13 @@ mod tests {
             },
             ..FlowRecord::default()
         };
-        let line = Line { record, message: "nobody declares it".into() };
+        let mut line = Line { record, message: "nobody declares it".into() };
         assert_eq!(
             anstream::adapter::strip_str(&text(&line)).to_string(),
             "T deny dns shop/web -> www.example.org (DNS): name-not-granted: nobody declares it"
         );
+        line.record.destination = Destination::default();
+        let said = anstream::adapter::strip_str(&text(&line)).to_string();
+        assert!(said.starts_with("T deny dns shop/web -> unknown: "), "{said}");
     }
 }

@@ -1,7 +1,7 @@
 //! `exeat status`: what the running agent enforces.
 
 use clap::Args;
-use exeat_agent::admin::status::Status;
+use exeat_agent::admin::status::{Preseeded, Status};
 use http_body_util::BodyExt as _;
 
 use super::{
@@ -65,6 +65,13 @@ fn head(status: &Status) -> String {
         status.events_lost
     )];
     lines.extend(status.missing.iter().map(|line| format!("  {line}")));
+    let given = &status.preseeded;
+    if *given != Preseeded::default() {
+        lines.push(format!(
+            "given to workloads at their first enforcement: {} addresses of names, {} open connections; {} names not resolved yet",
+            given.names, given.flows, given.unresolved
+        ));
+    }
     lines.join("\n")
 }
 
@@ -135,7 +142,7 @@ fn registry(status: &Status) -> String {
 
 #[cfg(test)]
 mod tests {
-    use exeat_agent::admin::status::{Status, Table, Workload};
+    use exeat_agent::admin::status::{Preseeded, Status, Table, Workload};
 
     use super::text;
 
@@ -155,10 +162,18 @@ mod tests {
                 problems: vec![],
             }],
             tables: vec![Table { name: "FACTS".into(), entries: 1, capacity: 4 }],
+            preseeded: Preseeded { names: 12, flows: 3, unresolved: 1 },
             ..Status::default()
         };
         let text = anstream::adapter::strip_str(&text(&status)).to_string();
-        for words in ["not ready", "the interface v is not there", "shop/web", "FACTS", "25 %"] {
+        for words in [
+            "not ready",
+            "the interface v is not there",
+            "shop/web",
+            "FACTS",
+            "25 %",
+            "12 addresses",
+        ] {
             assert!(text.contains(words), "no {words:?} in\n{text}");
         }
     }

@@ -8,8 +8,9 @@ use std::{
 };
 
 use exeat_common::{
-    abi::{CounterKey, CounterValue, Workload},
+    abi::{CounterKey, CounterValue, Fact, FactValue, FlowKey, Workload},
     decide::{Decision, decide},
+    dns::learn::{Placed, place},
     flow::Flow,
     id::SubjectId,
     limits::{WORKLOADS_ENTRIES, map},
@@ -17,18 +18,26 @@ use exeat_common::{
 use tokio::sync::mpsc;
 
 use super::{
-    Attached, Attachment, Collected, Datapath, Event, EventSource, MapUsage, ProgramUsage, Takeover,
+    Attached, Attachment, Collected, Datapath, Event, EventSource, MapUsage, Noted, ProgramUsage,
+    Takeover,
 };
-use crate::policy::{
-    image::{Image, MapOp},
-    image_tables::{Facts, ImageTables},
+use crate::{
+    policy::{
+        image::{Image, MapOp},
+        image_tables::{Facts, ImageTables},
+    },
+    preseed::{NewFact, NewFlow},
 };
 
 /// What the kernel would keep: survives the agent.
 #[derive(Debug, Default)]
 pub struct Kernel {
     pub image: Image,
+    /// Noted at second 0.
     pub facts: Facts,
+    pub flows: BTreeMap<FlowKey, NewFlow>,
+    /// What was attached when the first fact and the first flow were noted.
+    pub attached_at_first_note: Option<usize>,
     pub attached: BTreeSet<Attachment>,
     pub counters: BTreeMap<CounterKey, CounterValue>,
     /// Subjects that facts and flows are said to name.
@@ -37,6 +46,12 @@ pub struct Kernel {
     pub history: Vec<MapOp>,
     pub dumps: usize,
     pub fail: Failures,
+}
+
+impl Kernel {
+    fn note(&mut self) {
+        self.attached_at_first_note.get_or_insert(self.attached.len());
+    }
 }
 
 /// Operations that fail, until a test clears them.
@@ -140,6 +155,36 @@ impl Datapath for FakeDatapath {
                 result: attach(attachment),
             })
             .collect()
+    }
+
+    fn holds(&self, attachment: &Attachment) -> bool {
+        self.kernel.look().attached.contains(attachment)
+    }
+
+    fn learn(&mut self, facts: &[NewFact]) -> Result<Noted, Injected> {
+        let mut kernel = self.kernel.look();
+        let mut noted = Noted::default();
+        for fact in facts {
+            kernel.note();
+            let entry = kernel.facts.entry(fact.key).or_insert(FactValue { slots: [0; _] });
+            let fact = Fact { pattern: fact.pattern, expiry: fact.hold_seconds };
+            match place(entry, fact, 1) {
+                Placed::Changed => noted.written += 1,
+                Placed::Known => {}
+                Placed::Full => noted.refused += 1,
+            }
+        }
+        Ok(noted)
+    }
+
+    fn adopt(&mut self, flows: &[NewFlow]) -> Result<Noted, Injected> {
+        let mut kernel = self.kernel.look();
+        let before = kernel.flows.len();
+        for flow in flows {
+            kernel.note();
+            kernel.flows.entry(flow.key).or_insert(*flow);
+        }
+        Ok(Noted { written: (kernel.flows.len() - before) as u64, refused: 0 })
     }
 
     fn counters(&mut self) -> Result<Vec<(CounterKey, CounterValue)>, Injected> {

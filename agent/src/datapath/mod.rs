@@ -3,6 +3,7 @@
 pub mod aya;
 #[cfg(any(test, feature = "testing"))]
 pub mod fake;
+mod filter;
 pub mod pins;
 mod pod;
 mod probe;
@@ -15,7 +16,10 @@ use exeat_common::{
     id::{SubjectId, WorkloadId},
 };
 
-use crate::policy::image::{Image, MapOp};
+use crate::{
+    policy::image::{Image, MapOp},
+    preseed::{NewFact, NewFlow},
+};
 
 /// The kernel side, or a stand-in that runs the same decision in memory.
 pub trait Datapath: Send {
@@ -31,6 +35,16 @@ pub trait Datapath: Send {
     /// Makes the attachments exactly these: takes over pinned links, attaches what is missing,
     /// detaches what is no longer wanted. One failure does not stop the others.
     fn attach(&mut self, wanted: &[Attachment]) -> Vec<Attached<Self::Error>>;
+
+    /// Whether programs of an earlier agent are at work there. Where that cannot be told (below
+    /// Linux 6.6 at the wire), yes.
+    fn holds(&self, attachment: &Attachment) -> bool;
+
+    /// Notes facts as answers would have: within the workload's share, beside what is there.
+    fn learn(&mut self, facts: &[NewFact]) -> Result<Noted, Self::Error>;
+
+    /// Remembers flows that began before they were judged. One that is known stays as it is.
+    fn adopt(&mut self, flows: &[NewFlow]) -> Result<Noted, Self::Error>;
 
     /// Per-CPU counters summed.
     fn counters(&mut self) -> Result<Vec<(CounterKey, CounterValue)>, Self::Error>;
@@ -122,6 +136,15 @@ pub struct Collected {
     pub facts_removed: u64,
     pub flows_live: u64,
     pub flows_removed: u64,
+}
+
+/// What became of entries that were to be noted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Noted {
+    /// New ones, and those that hold longer now.
+    pub written: u64,
+    /// For want of room in the table or the workload's share.
+    pub refused: u64,
 }
 
 /// Fill of one table.

@@ -8,7 +8,7 @@ use std::{
 use exeat_common::limits::{ABI_VERSION, map, program};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use super::syscall::detach_pinned_link;
+use super::{filter, probe, syscall::detach_pinned_link};
 
 /// What [`cleanup`] took out.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -80,8 +80,12 @@ fn is_version_folder(path: &Path) -> bool {
     path.is_dir() && name.strip_prefix('v').is_some_and(is_number)
 }
 
-/// Detaches a link at once, then removes its pin.
+/// Detaches a link, or a filter, at once, then removes its pin.
 pub(super) fn unpin_link(pin: &Path) -> io::Result<()> {
+    if !probe::at_least(probe::TCX) {
+        // Without its pin nobody would find it again.
+        filter::detach(pin)?;
+    }
     // What cannot be detached, because its place is gone or it is no link, ends with its pin.
     if let Err(error) = detach_pinned_link(pin) {
         tracing::debug!(pin = %pin.display(), %error, "detach");

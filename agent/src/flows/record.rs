@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr, time::SystemTime}
 
 use exeat_common::{
     abi::FlowEvent,
+    address::Address,
     flow::protocol,
     id::WorkloadId,
     reason::{Layer, Reason, Verdict},
@@ -106,12 +107,7 @@ pub fn of_flow(event: &FlowEvent, context: &Context<'_>) -> Line {
     record.code = grant.and_then(Grant::denied).map(|code| code.as_str().to_owned());
     record.entry = grant.or(grants.first()).map(|grant| grant.entry.to_string());
     record.process = process(event);
-    record.destination = Destination {
-        ip: Some(event.address.into()),
-        port: event.port,
-        protocol: Some(protocol_name(event.protocol)),
-        name: context.name.map(str::to_owned),
-    };
+    record.destination = destination(event, context);
     let mut message = sentence(reason);
     if let Some(subject) = directory.subject(event.subject) {
         explain_ports(&mut message, &subject, &grants, reason);
@@ -135,6 +131,19 @@ pub fn of_query(query: &Query, context: &Context<'_>) -> Line {
     let known = context.directory.workload(query.workload);
     add_nearest(&mut message, context.directory, context.name, known);
     Line { record, message }
+}
+
+/// Where a flow went; a packet that could not be read went nobody knows where.
+fn destination(event: &FlowEvent, context: &Context<'_>) -> Destination {
+    if event.address == Address::default() && event.protocol == 0 {
+        return Destination::default();
+    }
+    Destination {
+        ip: Some(event.address.into()),
+        port: event.port,
+        protocol: Some(protocol_name(event.protocol)),
+        name: context.name.map(str::to_owned),
+    }
 }
 
 fn base(

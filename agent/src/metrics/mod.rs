@@ -60,11 +60,52 @@ impl Lost {
     }
 }
 
+/// What workloads were given at their first enforcement, and what is still looked for.
+#[derive(Clone, Debug, Default)]
+pub struct Preseeded(Arc<PreseededCounts>);
+
+#[derive(Debug, Default)]
+struct PreseededCounts {
+    names: AtomicU64,
+    flows: AtomicU64,
+    unresolved: AtomicU64,
+}
+
+impl Preseeded {
+    pub fn add_names(&self, addresses: u64) {
+        self.0.names.fetch_add(addresses, Ordering::Relaxed);
+    }
+
+    pub fn add_flows(&self, flows: u64) {
+        self.0.flows.fetch_add(flows, Ordering::Relaxed);
+    }
+
+    pub fn set_unresolved(&self, names: u64) {
+        self.0.unresolved.store(names, Ordering::Relaxed);
+    }
+
+    /// Addresses of names.
+    pub fn names(&self) -> u64 {
+        self.0.names.load(Ordering::Relaxed)
+    }
+
+    /// Connections that were adopted.
+    pub fn flows(&self) -> u64 {
+        self.0.flows.load(Ordering::Relaxed)
+    }
+
+    /// Names that are still tried.
+    pub fn unresolved(&self) -> u64 {
+        self.0.unresolved.load(Ordering::Relaxed)
+    }
+}
+
 /// What lives as long as the agent.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     pub timings: Timings,
     pub lost: Lost,
+    pub preseeded: Preseeded,
 }
 
 impl Metrics {
@@ -111,6 +152,13 @@ impl Metrics {
         vec![
             Family::counter("events_lost", "Events of the kernel that were not looked at")
                 .with([], self.lost.count()),
+            Family::counter(
+                "preseeded",
+                "What workloads were given at their first enforcement: addresses of names they are granted, and connections that were open before",
+            )
+            .with_all([("name", self.preseeded.names()), ("flow", self.preseeded.flows())].map(
+                |(kind, count)| (vec![("kind", kind.to_owned())], Value::Count(count)),
+            )),
             Family::gauge(
                 "registry_age_seconds",
                 "How long some registry file could not be read, so that what it said before is in force; 0 while all can be",

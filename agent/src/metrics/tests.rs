@@ -43,6 +43,7 @@ async fn names_and_labels_are_as_promised() {
     };
     let metrics = Metrics::default();
     metrics.lost.add(6);
+    metrics.preseeded.add_flows(8);
     metrics.timings.reconciled(std::time::Duration::from_millis(3), None);
     let text = metrics.render(&State::default(), &sample, Instant::now()).expect("a String");
     for line in [
@@ -55,6 +56,8 @@ async fn names_and_labels_are_as_promised() {
         "exeat_map_entries{map=\"FACTS\"} 5",
         "exeat_map_capacity{map=\"FACTS\"} 9",
         "exeat_events_lost_total 6",
+        "exeat_preseeded_total{kind=\"name\"} 0",
+        "exeat_preseeded_total{kind=\"flow\"} 8",
         "exeat_registry_age_seconds 0.0",
         "exeat_workloads{state=\"enforced\"} 0",
         "exeat_reconcile_duration_seconds_count 1",

@@ -24,7 +24,7 @@ use super::{Observer, pump};
 use crate::{
     config::Config,
     datapath::{Event, Query, fake::FakeDatapath},
-    flows::{FlowLog, Line},
+    flows::{FlowLog, Line, record::Destination},
     metrics::Lost,
     policy::{
         answers::Answers,
@@ -166,6 +166,22 @@ async fn a_name_that_was_told_to_another_workload_is_not_shown() {
     let lines = observe(state, events, 1).await;
     assert_eq!(lines[0].record.destination.name, None);
     assert_eq!(lines[0].record.entry, None);
+}
+
+#[tokio::test]
+async fn a_packet_that_cannot_be_read_went_nobody_knows_where() {
+    let (state, workload, _) = state();
+    let mut event = flow(workload, SubjectId::NONE, "::", Reason::Fragment);
+    if let Event::Flow(event) = &mut event {
+        (event.port, event.protocol, event.pid) = (0, 0, 0);
+    }
+    let lines = observe(state, vec![event], 1).await;
+    let record = &lines[0].record;
+    assert_eq!(
+        (&record.destination, record.reason.as_str()),
+        (&Destination::default(), "fragment")
+    );
+    assert!(record.workload.is_some());
 }
 
 #[tokio::test]

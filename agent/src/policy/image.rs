@@ -42,6 +42,17 @@ impl WireName {
         &self.0
     }
 
+    /// The labels without their length bytes, and without the root.
+    pub fn split(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.as_bytes();
+        std::iter::from_fn(move || {
+            let tail = parent(rest)?;
+            let label = rest.get(1..rest.len().checked_sub(tail.len())?)?;
+            rest = tail;
+            Some(label)
+        })
+    }
+
     /// The name without its first label; none of the root.
     pub(super) fn parent(&self) -> Option<Self> {
         parent(&self.0).map(|wire| Self(wire.to_vec()))
@@ -145,7 +156,7 @@ impl Image {
 }
 
 /// All rule keys of a policy.
-pub(super) fn rules_of(policy: PolicyId) -> RangeInclusive<RuleKey> {
+pub(crate) fn rules_of(policy: PolicyId) -> RangeInclusive<RuleKey> {
     let last = SubjectId::prefix(u32::MAX);
     rules_between(policy, SubjectId::NONE, last)
 }

@@ -1,5 +1,6 @@
 //! The owner of what is wanted and of the datapath: the only writer of the kernel's tables.
 
+mod newcomers;
 mod places;
 mod state;
 #[cfg(test)]
@@ -17,21 +18,25 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::Config,
     datapath::Datapath,
-    metrics::Timings,
+    metrics::{Preseeded, Timings},
     policy::{
         answers::Answers,
         compile::{Change, Compiler, Input},
         diff::diff,
         image::Image,
     },
+    preseed::{
+        Told,
+        desk::{Asker, Reply},
+    },
     ready,
     registry::{
-        Registry,
         file::{Snapshot, tell_reports},
         report::Report,
     },
     workloads::{PlacedWorkload, place::Node},
 };
+use newcomers::{Newcomer, Preseed};
 use places::Places;
 pub use places::missing_places;
 
@@ -52,6 +57,7 @@ pub struct Parts<D> {
     pub node: Box<dyn Node>,
     pub registry: watch::Receiver<Arc<Snapshot>>,
     pub timings: Timings,
+    pub preseeded: Preseeded,
     pub stop: CancellationToken,
 }
 
@@ -73,6 +79,7 @@ pub struct Reconcile<D> {
     compiler: Compiler,
     installed: Installed,
     places: Places,
+    preseed: Preseed,
     is_ready: bool,
     retry: Option<Retry>,
     tick: Interval,
@@ -101,6 +108,7 @@ struct Retry {
 #[derive(Debug)]
 enum Event {
     Collect,
+    Name(Reply),
     Registry,
     Retry,
     Sample(SampleRequest),
@@ -127,10 +135,12 @@ pub enum ReconcileError {
 type BoxError = Box<dyn Error + Send + Sync>;
 
 impl<D: Datapath> Reconcile<D> {
-    pub fn new(parts: Parts<D>) -> (Self, Handle) {
+    /// Names of workloads that ran before they were enforced are asked of `asker`.
+    pub fn new(parts: Parts<D>, asker: Asker) -> (Self, Handle) {
         let (output, state) = watch::channel(Arc::default());
         let (heartbeat, beats) = watch::channel(Instant::now());
         let (samples, requests) = mpsc::channel(16);
+        let preseed = Preseed::new(asker, parts.preseeded.clone());
         let reconcile = Self {
             parts,
             output,
@@ -139,6 +149,7 @@ impl<D: Datapath> Reconcile<D> {
             compiler: Compiler::default(),
             installed: Installed::default(),
             places: Places::default(),
+            preseed,
             is_ready: false,
             retry: None,
             tick: every(TICK),
@@ -147,10 +158,13 @@ impl<D: Datapath> Reconcile<D> {
         (reconcile, Handle { state, heartbeat: beats, samples })
     }
 
-    /// Takes over what an earlier agent left and brings it to what is wanted.
-    pub fn start(&mut self) -> Result<(), ReconcileError> {
+    /// Takes over what an earlier agent left and brings it to what is wanted. Waits a moment for
+    /// the names of workloads that nobody enforced until now.
+    pub async fn start(&mut self) -> Result<(), ReconcileError> {
         let installed = self.parts.datapath.dump().map_err(|it| ReconcileError::Dump(it.into()))?;
         self.compiler = Compiler::seeded(&installed);
+        self.places = Places::look(&self.parts.config, self.parts.node.as_ref());
+        self.preseed.found(&installed, &self.places, &self.parts.datapath);
         self.installed = Installed::Found(Box::new(installed));
         let collected = self
             .parts
@@ -162,8 +176,14 @@ impl<D: Datapath> Reconcile<D> {
         if let Some(highest) = patterns.map(|subject| subject.serial()).max() {
             self.compiler.raise_pattern_floor(highest);
         }
-        self.places = Places::look(&self.parts.config, self.parts.node.as_ref());
-        self.sync()
+        let (source, change) = self.compile();
+        let newcomers = self.newcomers();
+        let told = if self.ask(&newcomers) {
+            self.preseed.wait(&self.parts.stop).await
+        } else {
+            Vec::new()
+        };
+        self.enforce(source, change, &newcomers, &told)
     }
 
     /// Follows changes until told to stop. The kernel side stays as it is then.
@@ -187,6 +207,7 @@ impl<D: Datapath> Reconcile<D> {
                 Err(_) => Event::SourceEnded,
             },
             () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => Event::Retry,
+            reply = self.preseed.reply() => Event::Name(reply),
             _ = self.tick.tick() => Event::Tick,
             _ = self.collect.tick() => Event::Collect,
             Some(reply) = self.requests.recv() => Event::Sample(reply),
@@ -196,6 +217,10 @@ impl<D: Datapath> Reconcile<D> {
     fn handle_event(&mut self, event: Event) -> ControlFlow<Result<(), ReconcileError>> {
         match event {
             Event::Collect => self.collect_garbage(),
+            Event::Name(Reply::Told(told)) => drop(self.learn(&[told])),
+            Event::Name(Reply::Pass { unresolved, is_over }) => {
+                self.preseed.passed(unresolved, is_over);
+            }
             Event::Registry | Event::Retry => self.sync_or_retry(),
             Event::Sample(reply) => {
                 // Whoever asked may be gone.
@@ -225,12 +250,25 @@ impl<D: Datapath> Reconcile<D> {
 
     /// Compiles, writes what differs, attaches, publishes.
     fn sync(&mut self) -> Result<(), ReconcileError> {
+        let (source, change) = self.compile();
+        let newcomers = self.newcomers();
+        // What is found comes when it comes: an open workload is closed at once.
+        self.ask(&newcomers);
+        self.enforce(source, change, &newcomers, &[])
+    }
+
+    fn enforce(
+        &mut self,
+        source: Arc<Snapshot>,
+        change: Change,
+        newcomers: &[Newcomer],
+        told: &[Told],
+    ) -> Result<(), ReconcileError> {
         let started = Instant::now();
-        let source = Arc::clone(&self.parts.registry.borrow_and_update());
-        let change = self.compile(&source.loaded.registry);
         let changes = self.write_tables(change)?;
+        let facts = self.learn(told);
         // After the tables: what is attached finds its rules, what is detached lost them before.
-        let attachments = self.places.attach(&mut self.parts.datapath);
+        let attachments = self.attach(newcomers, &facts);
         let failed = attachments.iter().find_map(|it| it.result.as_ref().err().cloned());
         self.parts.timings.reconciled(started.elapsed(), source.noticed.map(|it| it.elapsed()));
         if changes > 0 {
@@ -240,15 +278,17 @@ impl<D: Datapath> Reconcile<D> {
         failed.map_or(Ok(()), |why| Err(ReconcileError::Attach(why)))
     }
 
-    fn compile(&mut self, registry: &Registry) -> Change {
+    fn compile(&mut self) -> (Arc<Snapshot>, Change) {
+        let source = Arc::clone(&self.parts.registry.borrow_and_update());
         let workloads: Vec<PlacedWorkload> = self.places.workloads().cloned().collect();
         let input = Input {
-            registry,
+            registry: &source.loaded.registry,
             config: &self.parts.config,
             workloads: &workloads,
             answers: &Answers::default(),
         };
-        self.compiler.update(&input)
+        let change = self.compiler.update(&input);
+        (source, change)
     }
 
     /// Returns how many entries changed.

@@ -17,7 +17,6 @@ use exeat_common::{
     dns::{
         Answer, Asked, MESSAGE_BUFFER_BYTES, MessageBytes, NameBuffer, Room, Transport, ask, hear,
     },
-    flow::protocol,
     id::{PolicyId, SubjectId, WorkloadId},
     limits::{FACT_SLOTS, MESSAGE_BYTES},
     memory::{Full, Memory},
@@ -84,7 +83,7 @@ impl<'a> Hearing<'a> {
         };
         let resolver = (Address::from(lookup.resolver.ip()), lookup.resolver.port());
         let client = (Address::default(), CLIENT_PORT);
-        let packet = packet(client, resolver);
+        let packet = Packet::udp(client, resolver);
         let mut buffer = NameBuffer::new();
         let memory = &self.memory;
         let asked =
@@ -94,27 +93,13 @@ impl<'a> Hearing<'a> {
             Asked::Refuse(refusal) => return refusal.reason,
             Asked::Drop(reason) => return reason,
         }
-        let packet = self::packet(resolver, client);
+        let packet = Packet::udp(resolver, client);
         let mut room = Room::new();
         match hear(self.workload, &packet, Transport::Udp, &answer.bytes(), &mut room, memory) {
             Answer::Pass(heard) => heard.reason,
             Answer::Drop(reason) => reason,
             Answer::Defer => Reason::AnswerDeferred,
         }
-    }
-}
-
-fn packet(source: (Address, u16), destination: (Address, u16)) -> Packet {
-    Packet {
-        source: source.0,
-        destination: destination.0,
-        protocol: protocol::UDP,
-        detail: 0,
-        source_port: source.1,
-        destination_port: destination.1,
-        transport: 0,
-        payload: 0,
-        payload_length: 0,
     }
 }
 

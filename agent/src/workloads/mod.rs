@@ -1,7 +1,8 @@
-//! Who is enforced: values. Where workloads come from is the business of their sources, and
-//! where they are on this node that of [`place`].
+//! Who is enforced: values. Where workloads come from is the business of their sources, where they
+//! are on this node that of [`place`], and what they have open that of [`sockets`].
 
 pub mod place;
+pub mod sockets;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 

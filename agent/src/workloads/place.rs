@@ -12,12 +12,17 @@ use nix::{
     sys::statfs::{CGROUP2_SUPER_MAGIC, statfs},
 };
 
-use super::{PlacedWorkload, Workload};
+use super::{
+    PlacedWorkload, Workload,
+    sockets::{self, Sockets},
+};
 
 /// What the node is asked. The real one is [`SystemNode`].
 pub trait Node: Send {
     fn cgroup(&self, path: &Path) -> Result<Cgroup, Unplaced>;
     fn interface(&self, name: &str) -> Result<u32, Unplaced>;
+    /// TCP sockets of the processes in a cgroup.
+    fn sockets(&self, cgroup: &Path) -> io::Result<Sockets>;
 }
 
 /// A cgroup directory.
@@ -134,6 +139,10 @@ impl Node for SystemNode {
                 Unplaced::Interface { name: name.to_owned(), reason: errno.to_string() }
             }
         })
+    }
+
+    fn sockets(&self, cgroup: &Path) -> io::Result<Sockets> {
+        sockets::read(cgroup)
     }
 }
 

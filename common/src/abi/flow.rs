@@ -47,7 +47,7 @@ impl FlowKey {
 abi! {
     /// Value of `FLOWS`.
     pub struct FlowValue (16 bytes) {
-        /// [`Settings::generation`] under which the flow was last judged.
+        /// [`super::Settings::generation`] under which the flow was last judged.
         pub generation: u32,
         /// Seconds of the monotonic clock.
         pub last_seen: u32,

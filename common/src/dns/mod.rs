@@ -1,6 +1,7 @@
 //! DNS as the wire layer sees it: questions that leave, answers that arrive (RFC 1035).
 
 pub mod answer;
+pub mod learn;
 pub mod message;
 mod name;
 mod query;

@@ -24,6 +24,7 @@ pub(crate) fn answer(ctx: &TcContext, workload: &Workload) -> Fate {
         let Some(scratch) = load::scratch(Hook::ToPod) else {
             return Fate::Stop;
         };
+        scratch.dropped = 0;
         let length = dns::load(ctx, scratch);
         if length == 0 {
             // Part of a TCP stream that is not one whole message: the pod may read it, for it could
@@ -54,10 +55,12 @@ pub(crate) fn answer(ctx: &TcContext, workload: &Workload) -> Fate {
         }
         Answer::Drop(reason) => {
             dns::count(workload.id, scratch.facts, Verdict::Deny, reason);
+            scratch.dropped = reason as u8;
             Fate::Stop
         }
         Answer::Defer => {
             dns::count(workload.id, scratch.facts, Verdict::Deny, Reason::AnswerDeferred);
+            scratch.dropped = Reason::AnswerDeferred as u8;
             Fate::Stop
         }
     }

@@ -8,7 +8,7 @@ use exeat_common::{
     dns::{
         MessageBytes,
         answer::{
-            Comparison, Names, Passes, Turn, compare, follow, hints, learn, open, put_back,
+            Comparison, Names, Passes, Turn, compare, end, follow, hints, learn, open, put_back,
             recognise, rename, walk,
         },
     },
@@ -98,6 +98,12 @@ impl Names for InScratch {
     fn compare(&self, first: usize, second: usize) -> Comparison {
         Comparison::from_raw(exeat_compare_names(self.length, first as u32, second as u32))
     }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "offsets in a message are below 2^13")]
+    fn end(&self, name: usize) -> usize {
+        exeat_end_of_name(self.length, name as u32) as usize
+    }
 }
 
 macro_rules! passes {
@@ -164,4 +170,15 @@ extern "C" fn exeat_compare_names(length: u32, first: u32, second: u32) -> u32 {
     };
     let message = bytes(message, length);
     compare(&message, first as usize, second as usize, &Maps::new(veil)).raw()
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+#[expect(clippy::cast_possible_truncation, reason = "offsets in a message are below 2^13")]
+extern "C" fn exeat_end_of_name(length: u32, name: u32) -> u32 {
+    let Some((message, veil)) = load::shared_message() else {
+        return 0;
+    };
+    let message = bytes(message, length);
+    end(&message, name as usize, &Maps::new(veil)) as u32
 }

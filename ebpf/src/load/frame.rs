@@ -7,6 +7,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use exeat_common::{
+    bytes::kept,
     dns::MESSAGE_BUFFER_BYTES,
     limits::{HEADER_BYTES, MESSAGE_BYTES},
     packet::{ETHERNET_BYTES, HEADER_BUFFER_BYTES, Packet},
@@ -70,27 +71,15 @@ pub(crate) fn load_message(
     if length == 0 || length > MESSAGE_BYTES {
         return false;
     }
-    load_bytes(ctx, offset, message.as_mut_ptr(), from_one(length))
+    load_bytes(ctx, offset, message.as_mut_ptr(), from_one::<MESSAGE_BYTES>(length))
 }
 
-/// The same length, which is one to [`MESSAGE_BYTES`]. Verifiers before Linux 6.8 learn nothing from a
-/// comparison with zero, and the compiler makes one of whatever says the same.
+/// The same length, which is one to `MOST`. Verifiers before Linux 6.8 learn nothing from a comparison
+/// with zero, and the compiler makes one of whatever says the same.
 #[inline(always)]
-fn from_one(length: usize) -> usize {
-    const MASK: usize = MESSAGE_BYTES - 1;
-    const { assert!(MESSAGE_BYTES.is_power_of_two(), "the mask holds every length") };
-    let mut rest = length - 1;
-    // Anything but assembly would be left out as redundant.
-    #[cfg(target_arch = "bpf")]
-    // SAFETY: one operation on one register.
-    unsafe {
-        core::arch::asm!("{rest} &= {mask}", rest = inout(reg) rest, mask = const MASK);
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    {
-        rest &= MASK;
-    }
-    rest + 1
+pub(super) fn from_one<const MOST: usize>(length: usize) -> usize {
+    const { assert!(MOST.is_power_of_two(), "the mask holds every length") };
+    ((length - 1) & kept(MOST - 1)) + 1
 }
 
 #[inline(always)]

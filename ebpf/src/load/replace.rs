@@ -13,7 +13,7 @@ use exeat_common::{
 };
 use zerocopy::IntoBytes as _;
 
-use super::frame::frame_facts;
+use super::frame::{frame_facts, from_one};
 
 /// Bytes within which a frame that is replied to has its checksum.
 const MARGIN_BYTES: usize = HEADER_BYTES;
@@ -95,7 +95,9 @@ fn store_quote(
     quote: usize,
 ) -> bool {
     match header.get(ETHERNET_BYTES..ETHERNET_BYTES + QUOTE_BYTES) {
-        Some(packet) => store(ctx, offset, packet, quote),
+        Some(packet) => {
+            store(ctx, offset, packet, from_one::<{ QUOTE_BYTES.next_power_of_two() }>(quote))
+        }
         None => false,
     }
 }

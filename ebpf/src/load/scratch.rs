@@ -2,7 +2,7 @@
 
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use exeat_common::{
-    abi::{AnswerHeader, QueryHeader},
+    abi::{AnswerHeader, FlowEvent, QueryHeader},
     dns::{MESSAGE_BUFFER_BYTES, Room},
     packet::{HEADER_BUFFER_BYTES, Packet},
     reply::Reply,
@@ -23,6 +23,10 @@ pub(crate) struct Scratch {
     pub(crate) veil: Word,
     pub(crate) header: [u8; HEADER_BUFFER_BYTES],
     pub(crate) reply: Reply,
+    pub(crate) event: FlowEvent,
+    /// Why a DNS message was dropped, for whoever reports it: the stack below the parsers has no
+    /// room. 0 where none was, for no message is dropped for that reason.
+    pub(crate) dropped: u8,
     pub(crate) query: QueryArea,
     pub(crate) answer: AnswerArea,
 }

@@ -4,6 +4,7 @@
 mod dns;
 mod echo;
 mod http;
+mod line;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 pub use dns::{DnsServer, Unknown};
 pub use echo::EchoServer;
 pub use http::{HttpServer, PAGE};
+pub use line::LineServer;
 
 use crate::netns::NetNs;
 

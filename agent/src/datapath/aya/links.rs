@@ -11,14 +11,14 @@ use std::{
 use aya::{
     Ebpf,
     programs::{
-        CgroupAttachMode, LinkOrder, Program, ProgramError, TcAttachType,
-        links::FdLink,
-        tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact},
+        CgroupAttachMode, LinkOrder, Program, ProgramError, links::FdLink, tc::TcAttachOptions,
     },
 };
 use exeat_common::limits::program;
 
-use crate::datapath::{Attachment, Takeover, pins::unpin_link, probe, syscall::update_pinned_link};
+use crate::datapath::{
+    Attachment, Takeover, filter, pins::unpin_link, probe, syscall::update_pinned_link,
+};
 
 /// Why a place is not enforced.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +64,18 @@ impl Links {
             .collect();
         self.detach_others(&kept);
         outcomes
+    }
+
+    /// Whether every program is pinned there.
+    pub(super) fn holds(&self, attachment: &Attachment) -> bool {
+        let Ok(place) = Place::of(attachment) else {
+            return false;
+        };
+        if matches!(place, Place::Wire { .. }) && !probe::at_least(probe::TCX) {
+            // Filters have no pins.
+            return true;
+        }
+        place.programs().iter().all(|name| self.folder.join(place.pin_name(name)).exists())
     }
 
     fn attach_one(
@@ -122,9 +134,8 @@ impl Links {
         Ok(Takeover::Fresh)
     }
 
-    /// Below 6.6 the hook is a filter of the clsact queueing discipline. It is no link and cannot
-    /// be pinned, and stays when its loader ends. Priority and handle are fixed, so that the next
-    /// agent replaces it in place.
+    /// Below 6.6 the hook is a filter. The pin comes first: a filter without one would not be found
+    /// again by who cleans up.
     fn attach_filter(
         &mut self,
         ebpf: &mut Ebpf,
@@ -132,35 +143,26 @@ impl Links {
         interface: &str,
         pin: &Path,
     ) -> Result<Takeover, LinkError> {
-        const PRIORITY: u16 = 49_161;
         if self.current.contains(pin) {
             return Ok(Takeover::Kept);
         }
-        let failed = |source| LinkError::Attach {
-            program: name,
-            place: format!("interface {interface}"),
-            source: Box::new(source),
-        };
+        let place = || format!("interface {interface}");
         let Some(Program::SchedClassifier(program)) = ebpf.program_mut(name) else {
             return Err(LinkError::Missing { program: name });
         };
-        let handle = TcHandle::new(0, 1);
-        let direction = direction(name);
-        let replaced = SchedClassifierLink::attached(interface, direction, PRIORITY, handle, None)
-            .map_err(|source| failed(aya::programs::TcError::IoError(source).into()))
-            .and_then(|link| program.attach_to_link(link).map_err(failed));
-        let (id, takeover) = if let Ok(id) = replaced {
-            (id, Takeover::Updated)
-        } else {
-            // It may be there already, for other programs.
-            drop(qdisc_add_clsact(interface));
-            let options = NlOptions { priority: PRIORITY, handle, ..NlOptions::default() };
-            let options = TcAttachOptions::Netlink(options);
-            let id = program.attach_with_options(interface, direction, options).map_err(failed)?;
-            (id, Takeover::Fresh)
-        };
-        // Dropping the link would remove the filter.
-        std::mem::forget(program.take_link(id).map_err(failed)?);
+        if pin.exists() {
+            fs::remove_file(pin)
+                .map_err(|source| LinkError::Update { path: pin.to_owned(), source })?;
+        }
+        program.pin(pin).map_err(|source| LinkError::Pin {
+            program: name,
+            place: place(),
+            path: pin.to_owned(),
+            source: Box::new(source),
+        })?;
+        let takeover = filter::attach(program, name, interface).map_err(|source| {
+            LinkError::Attach { program: name, place: place(), source: Box::new(source) }
+        })?;
         self.current.insert(pin.to_owned());
         Ok(takeover)
     }
@@ -214,7 +216,7 @@ impl Place {
     fn pin_name(&self, program: &str) -> String {
         match self {
             Self::Cgroup { id, .. } => format!("cgroup_{id}_{program}"),
-            Self::Wire { ifindex, .. } => format!("ifindex_{ifindex}_{program}"),
+            Self::Wire { ifindex, .. } => filter::pin_name(*ifindex, program),
         }
     }
 }
@@ -226,11 +228,6 @@ impl std::fmt::Display for Place {
             Self::Wire { interface, .. } => write!(formatter, "interface {interface}"),
         }
     }
-}
-
-fn direction(program: &str) -> TcAttachType {
-    // What the pod sends comes in at the host side.
-    if program == program::FROM_POD { TcAttachType::Ingress } else { TcAttachType::Egress }
 }
 
 fn attach_fresh(ebpf: &mut Ebpf, name: &'static str, place: &Place) -> Result<FdLink, LinkError> {
@@ -254,8 +251,9 @@ fn attach_fresh(ebpf: &mut Ebpf, name: &'static str, place: &Place) -> Result<Fd
         }
         (Some(Program::SchedClassifier(program)), Place::Wire { interface, .. }) => {
             let order = TcAttachOptions::TcxOrder(LinkOrder::default());
-            let id =
-                program.attach_with_options(interface, direction(name), order).map_err(failed)?;
+            let id = program
+                .attach_with_options(interface, filter::direction(name), order)
+                .map_err(failed)?;
             program.take_link(id).map_err(failed)?.try_into().map_err(invalid)
         }
         _ => Err(LinkError::Missing { program: name }),

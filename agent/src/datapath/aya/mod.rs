@@ -1,8 +1,9 @@
-//! The real kernel side: loads the programs, owns tables and links. Only here and in `pod`, `probe`
-//! is aya named.
+//! The real kernel side: loads the programs, owns tables and links. Only here and in `filter`,
+//! `pod`, `probe` is aya named.
 
 mod events;
 mod kernel_log;
+mod learn;
 mod links;
 #[cfg(any(test, feature = "testing"))]
 mod stopwatch;
@@ -30,13 +31,14 @@ use exeat_common::{
 
 use self::{links::Links, tables::Maps};
 use super::{
-    Attached, Attachment, Collected, Datapath, MapUsage, ProgramUsage,
+    Attached, Attachment, Collected, Datapath, MapUsage, Noted, ProgramUsage,
     pins::version_folder,
     probe::{self, Unsupported},
 };
 use crate::{
     config::Config,
     policy::image::{Image, MapOp},
+    preseed::{NewFact, NewFlow},
 };
 pub use events::{Events, RingError};
 pub use links::LinkError;
@@ -174,6 +176,18 @@ impl Datapath for Kernel {
                 result: result.map_err(KernelError::from),
             })
             .collect()
+    }
+
+    fn holds(&self, attachment: &Attachment) -> bool {
+        self.links.holds(attachment)
+    }
+
+    fn learn(&mut self, facts: &[NewFact]) -> Result<Noted, KernelError> {
+        self.maps.learn(facts)
+    }
+
+    fn adopt(&mut self, flows: &[NewFlow]) -> Result<Noted, KernelError> {
+        self.maps.adopt(flows)
     }
 
     fn counters(&mut self) -> Result<Vec<(CounterKey, CounterValue)>, KernelError> {

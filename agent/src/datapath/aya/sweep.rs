@@ -147,7 +147,7 @@ fn is_idle(key: &FlowKey, value: &FlowValue, now: u32) -> bool {
 }
 
 /// The clock of the programs, in seconds.
-fn seconds() -> u32 {
+pub(super) fn seconds() -> u32 {
     clock_gettime(ClockId::CLOCK_MONOTONIC)
         .ok()
         .and_then(|time| u32::try_from(time.tv_sec()).ok())

@@ -1,8 +1,9 @@
 //! The third pass: which of the records are about a name on the chain.
 
 use super::{
-    Comparison, Names, Room, Turn,
+    Comparison, Names, Room, Turn, entry,
     learn::Place,
+    set_entry,
     walk::{FIXED, Found},
 };
 use crate::{
@@ -38,12 +39,13 @@ pub fn follow<N: Names, V: Veil>(
             ended = true;
             break;
         }
-        let (Some(found), Some(name)) = (room.found.get(state.index), room.chain.get(state.link))
+        let (Some(found), Some(name)) =
+            (entry(&room.found, state.index), entry(&room.chain, state.link))
         else {
             return Turn::DEFER;
         };
-        let found = Found::unpack(*found);
-        let comparison = names.compare(found.owner, *name as usize);
+        let found = Found::unpack(found);
+        let comparison = names.compare(found.owner, name as usize);
         if comparison == Comparison::INVALID {
             return Turn::MALFORMED;
         }
@@ -51,7 +53,7 @@ pub fn follow<N: Names, V: Veil>(
             return Turn::DEFER;
         }
         if comparison == Comparison::SAME {
-            if !state.take(&message, room, found) {
+            if !state.take(&message, room, found, names) {
                 return Turn::DEFER;
             }
         } else if state.link > 0 {
@@ -104,35 +106,36 @@ impl State {
     /// Takes a record whose owner is on the chain; says no if there is no room or no order.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "offsets in a message are below 2^13")]
-    fn take(&mut self, message: &MessageBytes<'_>, room: &mut Room, found: Found) -> bool {
+    fn take<N: Names>(
+        &mut self,
+        message: &MessageBytes<'_>,
+        room: &mut Room,
+        found: Found,
+        names: &N,
+    ) -> bool {
         let data = found.fixed + FIXED;
         let kind = message.u16(found.fixed).unwrap_or_default();
         match kind {
             record::CNAME => {
-                let Some(slot) = room.chain.get_mut(self.links) else {
-                    return false;
-                };
-                *slot = data as u32;
+                let length = message.u16(found.fixed + 8).unwrap_or_default();
+                if names.end(data) != data + usize::from(length) {
+                    return true;
+                }
+                let has_room = set_entry(&mut room.chain, self.links, data as u32);
                 self.links += 1;
-                self.strays == 0
+                has_room && self.strays == 0
             }
             record::HTTPS | record::SVCB => {
                 // There are never more services than records before, so none is overwritten.
-                let Some(slot) = room.found.get_mut(self.services) else {
-                    return false;
-                };
-                *slot = found.pack();
+                let has_room = set_entry(&mut room.found, self.services, found.pack());
                 self.services += 1;
-                self.services <= ANSWER_SERVICES
+                has_room && self.services <= ANSWER_SERVICES
             }
             _ => {
-                let Some(slot) = room.addresses.get_mut(self.addresses) else {
-                    return false;
-                };
-                let is_v6 = kind == record::AAAA;
-                *slot = Place { data, fixed: found.fixed, is_v6 }.pack();
+                let place = Place { data, fixed: found.fixed, is_v6: kind == record::AAAA };
+                let has_room = set_entry(&mut room.addresses, self.addresses, place.pack());
                 self.addresses += 1;
-                true
+                has_room
             }
         }
     }

@@ -1,8 +1,9 @@
 //! The pass over a service record (HTTPS, SVCB): the addresses it hints at (RFC 9460 §2.2, §7.3).
 
 use super::{
-    Comparison, Names, Room, Turn,
+    Comparison, Names, Room, Turn, entry,
     learn::Place,
+    set_entry,
     walk::{FIXED, Found},
 };
 use crate::{
@@ -26,10 +27,10 @@ pub fn hints<N: Names, V: Veil>(
     veil: &V,
 ) -> Turn {
     let message = message.veiled(veil);
-    let Some(packed) = room.found.get(service) else {
+    let Some(packed) = entry(&room.found, service) else {
         return Turn::DEFER;
     };
-    let fixed = Found::unpack(*packed).fixed;
+    let fixed = Found::unpack(packed).fixed;
     let data = fixed + FIXED;
     let (Some(length), Some(priority)) = (message.u16(fixed + 8), message.u16(data)) else {
         return Turn::MALFORMED;
@@ -122,10 +123,10 @@ fn add<V: Veil>(
             }
             continue;
         }
-        let Some(slot) = room.addresses.get_mut(count) else {
+        let place = Place { data: at, fixed, is_v6: size != 4 };
+        if !set_entry(&mut room.addresses, count, place.pack()) {
             return Turn::DEFER;
-        };
-        *slot = Place { data: at, fixed, is_v6: size != 4 }.pack();
+        }
         count += 1;
         at += size;
         left -= size;

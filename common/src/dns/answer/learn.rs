@@ -1,17 +1,17 @@
 //! The last pass: an address that counts becomes a fact, unless it is guarded.
 
-use super::Room;
+use super::{Room, entry};
 use crate::{
     abi::FactKey,
     address::Address,
-    dns::message::MessageBytes,
+    dns::{
+        learn::{hold_seconds, is_guarded},
+        message::MessageBytes,
+    },
     id::{PolicyId, SubjectId, WorkloadId},
     memory::Memory,
     reason::Reason,
 };
-
-/// Longest TTL that is believed, in seconds: a week (RFC 8767 §4 recommends the same cap).
-pub const TTL_MAX: u32 = 7 * 24 * 3600;
 
 /// Where an address lies in the message, and the fixed part of its record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -56,10 +56,10 @@ pub struct Lesson {
 /// [`hints`](super::hints) left.
 #[inline(always)]
 pub fn learn<M: Memory>(message: &MessageBytes<'_>, room: &Room, index: usize, memory: &M) {
-    let Some(word) = room.addresses.get(index) else {
+    let Some(word) = entry(&room.addresses, index) else {
         return;
     };
-    let place = Place::unpack(*word);
+    let place = Place::unpack(word);
     let bytes = if place.is_v6 { 16 } else { 4 };
     if place.data + bytes > message.length() {
         return;
@@ -90,13 +90,11 @@ pub fn learn<M: Memory>(message: &MessageBytes<'_>, room: &Room, index: usize, m
 #[inline(always)]
 pub fn teach<M: Memory>(lesson: &Lesson, memory: &M) {
     let Lesson { workload, policy: _, pattern, address, ttl } = *lesson;
-    if address.is_never_public() || memory.prefix(PolicyId::INTERNAL, address).is_some() {
+    if is_guarded(address, memory) {
         memory.note(workload, Reason::AddressGuarded);
         return;
     }
-    // RFC 2181 §8: a TTL with the top bit set counts as 0.
-    let ttl = if ttl > i32::MAX.cast_unsigned() { 0 } else { ttl.min(TTL_MAX) };
-    let hold = ttl.max(memory.minimum_ttl_seconds()).saturating_add(memory.grace_seconds());
+    let hold = hold_seconds(ttl, memory.minimum_ttl_seconds(), memory.grace_seconds());
     let expiry = memory.now().saturating_add(hold);
     if let Err(full) = memory.learn(&FactKey { workload, address }, pattern, expiry) {
         memory.note(workload, full.reason());

@@ -11,8 +11,9 @@
 //!    longer ago than [`QUERY_SECONDS`](crate::limits::QUERY_SECONDS).
 //! 2. Only the answer section is read, and of it only records of class IN.
 //! 3. The *chain* begins as the name of the question. Whenever the owner of a CNAME record is on the
-//!    chain, its target is on the chain too, whatever the order of the records. Names are equal if
-//!    their labels are, without regard to ASCII case (RFC 4343).
+//!    chain, its target is on the chain too, whatever the order of the records. Data that is not
+//!    exactly one name is no target. Names are equal if their labels are, without regard to ASCII
+//!    case (RFC 4343).
 //! 4. An A record of four bytes or an AAAA record of sixteen counts if its owner is on the chain.
 //! 5. The hints (`ipv4hint`, `ipv6hint`) of an HTTPS or SVCB record count if its owner is on the
 //!    chain, its priority is not 0, and its target is "." or a name on the chain. A target elsewhere is
@@ -25,7 +26,7 @@
 //!    that suffix is internal itself, then a search list completed the name, and the addresses belong
 //!    to the target.
 //! 8. An address that no public name may have, or that is guarded, is not learned. TTLs are cut to
-//!    [`TTL_MAX`].
+//!    a week.
 //!
 //! Hints are learned and not stripped: to strip them, the message would have to be rewritten, with its
 //! lengths and pointers, and a client that checks signatures would refuse it. A hint is what an A record
@@ -48,7 +49,7 @@ use super::{
 };
 use crate::{
     abi::{QueryKey, QueryValue, Workload},
-    bytes::Veil,
+    bytes::{Veil, kept},
     id::{PolicyId, SubjectId, WorkloadId},
     limits::{ANSWER_ADDRESSES, ANSWER_CHAIN, ANSWER_RECORDS, ANSWER_SERVICES},
     memory::Memory,
@@ -58,8 +59,8 @@ use crate::{
 
 pub use follow::follow;
 pub use hints::hints;
-pub use learn::{Lesson, TTL_MAX, learn, teach};
-pub use names::{Comparison, Names, compare};
+pub use learn::{Lesson, learn, teach};
+pub use names::{Comparison, Names, compare, end};
 pub use open::{open, put_back, recognise};
 pub use rename::rename;
 pub use turn::Turn;
@@ -94,6 +95,28 @@ pub struct Room {
     chain: [u32; ANSWER_CHAIN],
     /// Where the addresses that count lie: [`Place`], packed.
     addresses: [u32; ANSWER_ADDRESSES],
+}
+
+/// The entry `index` of a list, whose length is a power of two. The comparison is the rule; the mask is
+/// what verifiers before Linux 6.8 need.
+#[inline(always)]
+fn entry<const N: usize>(list: &[u32; N], index: usize) -> Option<u32> {
+    const { assert!(N.is_power_of_two()) };
+    if index >= N { None } else { list.get(index & kept(N - 1)).copied() }
+}
+
+/// Sets it; says no if there is none.
+#[inline(always)]
+fn set_entry<const N: usize>(list: &mut [u32; N], index: usize, word: u32) -> bool {
+    const { assert!(N.is_power_of_two()) };
+    if index >= N {
+        return false;
+    }
+    let Some(slot) = list.get_mut(index & kept(N - 1)) else {
+        return false;
+    };
+    *slot = word;
+    true
 }
 
 /// How far the reading of an answer has come.
@@ -274,6 +297,10 @@ struct Compared<'a, V> {
 impl<V: Veil> Names for Compared<'_, V> {
     fn compare(&self, first: usize, second: usize) -> Comparison {
         compare(self.message, first, second, self.veil)
+    }
+
+    fn end(&self, name: usize) -> usize {
+        end(self.message, name, self.veil)
     }
 }
 

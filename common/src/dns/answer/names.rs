@@ -50,6 +50,45 @@ impl Comparison {
 /// Compares names of the message at hand, by their offsets.
 pub trait Names {
     fn compare(&self, first: usize, second: usize) -> Comparison;
+    /// What comes after the name at this offset; 0 if there is no name, here or where it points to.
+    fn end(&self, name: usize) -> usize;
+}
+
+/// Reads the name at `start` to its root and returns what comes after it where it stands.
+#[inline(always)]
+pub fn end<V: Veil>(message: &MessageBytes<'_>, start: usize, veil: &V) -> usize {
+    let mut at = start;
+    // What comes after the first pointer, once there was one.
+    let mut after = 0;
+    let mut bytes = 0;
+    for _ in 0..NAME_STEPS {
+        at = veil.veil(at);
+        after = veil.veil(after);
+        bytes = veil.veil(bytes);
+        let message = message.veiled(veil);
+        let Some(first) = message.u8(at) else {
+            return 0;
+        };
+        if first >= POINTER {
+            let Some(target) = target(&message, at) else {
+                return 0;
+            };
+            if after == 0 {
+                after = at + 2;
+            }
+            at = target;
+            continue;
+        }
+        at += 1 + usize::from(first);
+        bytes += 1 + usize::from(first);
+        if first > LABEL_MAX || bytes > NAME_BYTES {
+            return 0;
+        }
+        if first == 0 {
+            return if after == 0 { at } else { after };
+        }
+    }
+    0
 }
 
 /// Compares the names at two offsets, label by label, eight bytes at a time, without regard to ASCII

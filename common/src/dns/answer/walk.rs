@@ -1,7 +1,7 @@
 //! The second pass: where the records lie that may matter. What they say is read later, since a long
 //! loop has to be small.
 
-use super::{Room, Turn};
+use super::{Room, Turn, set_entry};
 use crate::{
     bytes::Veil,
     dns::{
@@ -68,10 +68,9 @@ pub fn walk<V: Veil>(message: &MessageBytes<'_>, room: &mut Room, veil: &V) -> T
         };
         let length = usize::from(u16::from_be_bytes([high, low]));
         if matters(u32::from_be_bytes([a, b, c, d]), length) {
-            let Some(slot) = room.found.get_mut(count) else {
+            if !set_entry(&mut room.found, count, Found { owner, fixed }.pack()) {
                 return Turn::DEFER;
-            };
-            *slot = Found { owner, fixed }.pack();
+            }
             count += 1;
         }
         at = fixed + FIXED + length;

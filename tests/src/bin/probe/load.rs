@@ -19,7 +19,7 @@ const TOLD: usize = 10;
 /// Resolves each name and connects to its first address at once.
 pub(crate) fn first_connects(
     names: impl Iterator<Item = String>,
-    kind: RecordType,
+    (tcp, kind): (bool, RecordType),
     server: SocketAddr,
     port: u16,
 ) -> Result<FirstConnects> {
@@ -27,7 +27,7 @@ pub(crate) fn first_connects(
     let (mut attempts, mut failed, mut failures) = (0, 0, Vec::new());
     for name in names {
         attempts += 1;
-        let (id, local_port, tcp) = (None, 0, false);
+        let (id, local_port) = (None, 0);
         let question =
             Question { name: &name, kind, server, id, local_port, tcp, timeout: TIMEOUT };
         let resolved = resolve(&question)?;

@@ -6,6 +6,7 @@ mod forge;
 mod leak;
 mod load;
 mod reach;
+mod session;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -71,6 +72,8 @@ enum Command {
         count: u32,
         #[arg(long, value_enum, default_value = "a")]
         kind: Kind,
+        #[arg(long)]
+        tcp: bool,
     },
     /// Connects to allowed and to denied addresses in turn.
     Load {
@@ -131,6 +134,8 @@ enum Command {
         #[arg(long)]
         count: usize,
     },
+    /// Keeps connections open and does what the lines on standard input say.
+    Session,
     /// Keeps a CPU busy until it is ended.
     Burn,
 }
@@ -173,9 +178,10 @@ fn main() -> Result<()> {
             let destination = SocketAddr::new(address, port);
             serde_json::to_string(&reach::udp(destination, connected, timeout))?
         }
-        Command::ResolveConnect { suffix, port, server, first, count, kind } => {
+        Command::ResolveConnect { suffix, port, server, first, count, kind, tcp } => {
             let names = (first..first + count).map(|number| format!("n{number}.{suffix}"));
-            serde_json::to_string(&load::first_connects(names, kind.record_type(), server, port)?)?
+            let over = (tcp, kind.record_type());
+            serde_json::to_string(&load::first_connects(names, over, server, port)?)?
         }
         Command::Load { allowed, denied, attempts, until } => {
             serde_json::to_string(&load::load(&allowed, &denied, attempts, until.as_deref()))?
@@ -197,6 +203,7 @@ fn main() -> Result<()> {
         Command::Pace { name, server, count } => {
             serde_json::to_string(&flood::pace(server, &name, count)?)?
         }
+        Command::Session => return session::run(),
         Command::Burn => burn(),
     };
     println!("{output}");

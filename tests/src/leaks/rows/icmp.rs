@@ -14,7 +14,8 @@ pub(super) fn rows() -> [Row; 6] {
             let allowed = Aim { to: aim.via, ..*aim };
             let cited = cited(&allowed, 43_000);
             vec![datagram(&allowed, 43_000), message(aim, error(&aim.ends(), &cited))]
-        }),
+        })
+        .instead(|aim| vec![datagram(aim, 45_000), error_about(aim, 45_000)], is_error),
         Row::frames("ICMP timestamp, to an allowed host", |aim| {
             vec![message(aim, icmp(&aim.ends(), 13, 0, &[0; 16]))]
         })

@@ -2,12 +2,14 @@
 
 #![expect(clippy::disallowed_methods, reason = "each test awaits the task it starts")]
 
+mod preseed;
+
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -27,31 +29,45 @@ use super::{Handle, Parts, Reconcile, ReconcileError, State};
 use crate::{
     config::Config,
     datapath::{Attachment, fake::FakeKernel},
-    metrics::Timings,
+    metrics::{Preseeded, Timings},
     policy::image::MapOp,
+    preseed::desk::{Asker, desk},
     ready,
     registry::{
         file::Snapshot,
         load::{Loaded, load},
     },
-    workloads::place::{Cgroup, Node, Unplaced},
+    workloads::{
+        place::{Cgroup, Node, Unplaced},
+        sockets::Sockets,
+    },
 };
 
-/// Cgroups and interfaces by name; shared, so that a test can change them.
+/// Cgroups and interfaces by name, and open sockets; shared, so that a test can change them.
 #[derive(Clone, Debug, Default)]
-struct FakeNode(Arc<Mutex<BTreeMap<String, u32>>>);
+struct FakeNode(Arc<Mutex<Places>>);
+
+#[derive(Debug, Default)]
+struct Places {
+    numbers: BTreeMap<String, u32>,
+    sockets: Sockets,
+}
 
 impl FakeNode {
+    fn look(&self) -> MutexGuard<'_, Places> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn set(&self, name: &str, number: u32) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), number);
+        self.look().numbers.insert(name.to_owned(), number);
     }
 
     fn remove(&self, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.look().numbers.remove(name);
     }
 
     fn find(&self, name: &str) -> Option<u32> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
+        self.look().numbers.get(name).copied()
     }
 }
 
@@ -64,6 +80,10 @@ impl Node for FakeNode {
 
     fn interface(&self, name: &str) -> Result<u32, Unplaced> {
         self.find(name).ok_or_else(|| Unplaced::NoInterface { name: name.to_owned() })
+    }
+
+    fn sockets(&self, _: &Path) -> io::Result<Sockets> {
+        Ok(self.look().sockets.clone())
     }
 }
 
@@ -78,6 +98,7 @@ struct Scene {
 struct Agent {
     handle: Handle,
     registry: watch::Sender<Arc<Snapshot>>,
+    preseeded: Preseeded,
     stop: CancellationToken,
     task: JoinHandle<Result<(), ReconcileError>>,
 }
@@ -116,24 +137,33 @@ impl Scene {
         load(&[self.folder.path().to_owned()], previous)
     }
 
-    fn try_start(&self) -> Result<Agent, ReconcileError> {
+    /// An agent for which nobody resolves names.
+    async fn try_start(&self) -> Result<Agent, ReconcileError> {
+        let (asker, _) = desk();
+        self.try_start_with(asker).await
+    }
+
+    async fn try_start_with(&self, asker: Asker) -> Result<Agent, ReconcileError> {
         let (registry, receiver) = watch::channel(Arc::new(Snapshot::started(self.load(None))));
         let stop = CancellationToken::new();
-        let (mut reconcile, handle) = Reconcile::new(Parts {
+        let preseeded = Preseeded::default();
+        let parts = Parts {
             config: Arc::clone(&self.config),
             datapath: self.kernel.datapath(),
             node: Box::new(self.node.clone()),
             registry: receiver,
             timings: Timings::default(),
+            preseeded: preseeded.clone(),
             stop: stop.clone(),
-        });
-        reconcile.start()?;
+        };
+        let (mut reconcile, handle) = Reconcile::new(parts, asker);
+        reconcile.start().await?;
         let task = tokio::spawn(reconcile.run());
-        Ok(Agent { handle, registry, stop, task })
+        Ok(Agent { handle, registry, preseeded, stop, task })
     }
 
-    fn start(&self) -> Agent {
-        let agent = self.try_start().expect("it starts");
+    async fn start(&self) -> Agent {
+        let agent = self.try_start().await.expect("it starts");
         assert_eq!(ready::missing(&agent.state()), [""; 0]);
         agent
     }
@@ -181,7 +211,7 @@ fn is_ready(state: &State) -> bool {
 #[tokio::test(start_paused = true)]
 async fn the_registry_is_enforced_when_it_is_ready() {
     let scene = scene();
-    let agent = scene.start();
+    let agent = scene.start().await;
     assert_eq!(scene.verdict("192.0.2.1"), (Verdict::Allow, Reason::Registered));
     assert_eq!(scene.verdict("192.0.2.2"), (Verdict::Deny, Reason::NotRegistered));
     let socket = Attachment::Socket { cgroup: PathBuf::from(CGROUP) };
@@ -196,12 +226,12 @@ async fn the_registry_is_enforced_when_it_is_ready() {
 #[tokio::test(start_paused = true)]
 async fn a_restart_changes_nothing_that_is_as_wanted() {
     let scene = scene();
-    scene.start().stop().await;
+    scene.start().await.stop().await;
     let (image, writes) = {
         let kernel = scene.kernel.look();
         (kernel.image.clone(), kernel.history.len())
     };
-    let agent = scene.start();
+    let agent = scene.start().await;
     assert_eq!(scene.kernel.look().history.len(), writes, "no operation was needed");
     assert_eq!(scene.kernel.look().image, image);
     agent.stop().await;
@@ -209,7 +239,7 @@ async fn a_restart_changes_nothing_that_is_as_wanted() {
     // What changed while there was no agent is in force when the next one is ready.
     fs::remove_file(scene.folder.path().join("a.yaml")).expect("remove");
     scene.put("b", "192.0.2.2");
-    let agent = scene.start();
+    let agent = scene.start().await;
     assert_eq!(scene.verdict("192.0.2.1").0, Verdict::Deny);
     assert_eq!(scene.verdict("192.0.2.2").0, Verdict::Allow);
     agent.stop().await;
@@ -220,7 +250,7 @@ async fn numbers_that_facts_name_are_not_given_to_other_names() {
     let scene = scene();
     let highest = SubjectId::pattern(500, true, 3);
     scene.kernel.look().subjects.insert(highest);
-    let agent = scene.start();
+    let agent = scene.start().await;
     let image = scene.kernel.look().image.clone();
     let serials = image.names.values().filter(|it| it.exact.is_some());
     let lowest = serials.map(|it| it.exact.serial()).min();
@@ -232,18 +262,18 @@ async fn numbers_that_facts_name_are_not_given_to_other_names() {
 async fn a_failing_start_says_why() {
     let scene = scene();
     scene.kernel.look().fail.dump = true;
-    assert!(matches!(scene.try_start().err(), Some(ReconcileError::Dump(_))));
+    assert!(matches!(scene.try_start().await.err(), Some(ReconcileError::Dump(_))));
     scene.kernel.look().fail.dump = false;
     let wire = Attachment::Wire { interface: "veth-web".into(), ifindex: 7 };
     scene.kernel.look().fail.attach.insert(wire);
-    let error = scene.try_start().err().map(|error| error.to_string()).unwrap_or_default();
+    let error = scene.try_start().await.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(error.contains("interface veth-web"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_fails_is_tried_again_and_the_rest_stays_in_force() {
     let scene = scene();
-    let mut agent = scene.start();
+    let mut agent = scene.start().await;
     scene.put("b", "192.0.2.2");
     scene.kernel.look().fail.apply_at = Some(0);
     agent.publish(scene.load(None));
@@ -263,7 +293,7 @@ async fn what_fails_is_tried_again_and_the_rest_stays_in_force() {
 #[tokio::test(start_paused = true)]
 async fn a_broken_file_keeps_the_last_good() {
     let scene = scene();
-    let mut agent = scene.start();
+    let mut agent = scene.start().await;
     fs::write(scene.folder.path().join("a.yaml"), "\"unclosed: [\n").expect("write");
     let good = Arc::clone(&agent.state().source.loaded);
     agent.publish(scene.load(Some(&good)));
@@ -276,7 +306,7 @@ async fn a_broken_file_keeps_the_last_good() {
 #[tokio::test(start_paused = true)]
 async fn an_interface_made_anew_is_held_again() {
     let scene = scene();
-    let mut agent = scene.start();
+    let mut agent = scene.start().await;
     scene.node.remove("veth-web");
     let gone = agent.until(|state| !is_ready(state)).await;
     assert_eq!(gone.workloads[0].label(), "partial");
@@ -292,7 +322,7 @@ async fn an_interface_made_anew_is_held_again() {
 #[tokio::test(start_paused = true)]
 async fn a_cgroup_made_anew_between_two_looks_is_attached_anew() {
     let scene = scene();
-    let mut agent = scene.start();
+    let mut agent = scene.start().await;
     let id = agent.state().workloads[0].id;
     scene.node.set(CGROUP, 101);
     let is_fresh = |state: &State| {
@@ -313,7 +343,7 @@ async fn a_cgroup_made_anew_between_two_looks_is_attached_anew() {
 #[tokio::test(start_paused = true)]
 async fn a_workload_that_vanished_leaves_nothing_behind() {
     let scene = scene();
-    let mut agent = scene.start();
+    let mut agent = scene.start().await;
     scene.node.remove("veth-web");
     scene.node.remove(CGROUP);
     let state = agent.until(|state| !is_ready(state)).await;
@@ -327,7 +357,7 @@ async fn a_workload_that_vanished_leaves_nothing_behind() {
 #[tokio::test(start_paused = true)]
 async fn samples_are_given_and_errors_told() {
     let scene = scene();
-    let agent = scene.start();
+    let agent = scene.start().await;
     for should_fail in [false, true] {
         scene.kernel.look().fail.counters = should_fail;
         let (reply, answer) = oneshot::channel();
@@ -340,7 +370,7 @@ async fn samples_are_given_and_errors_told() {
 #[tokio::test(start_paused = true)]
 async fn the_end_of_the_source_is_a_fault() {
     let scene = scene();
-    let Agent { registry, task, .. } = scene.start();
+    let Agent { registry, task, .. } = scene.start().await;
     drop(registry);
     assert!(matches!(task.await.expect("no panic"), Err(ReconcileError::SourceEnded)));
 }

@@ -119,7 +119,7 @@ pub const ANSWER_RECORDS: usize = 128;
 pub const ANSWER_ADDRESSES: usize = 128;
 /// Names on the chain of one answer: the question and its aliases; a power of two.
 pub const ANSWER_CHAIN: usize = 16;
-/// HTTPS and SVCB records of one answer.
+/// HTTPS and SVCB records of one answer whose hints are looked at; a power of two.
 pub const ANSWER_SERVICES: usize = 8;
 /// Steps of the pass along the chain: one a record and a name that it is compared with.
 pub const FOLLOW_STEPS: usize = 160;

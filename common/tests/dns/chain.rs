@@ -111,13 +111,38 @@ fn every_name_on_the_chain_counts() {
 }
 
 #[test]
-fn what_one_pass_cannot_order_is_deferred_and_teaches_nothing() {
-    let mut writer = Writer::answer(SITE_NAME);
-    writer.address((EDGE, SHORT), "192.0.2.1");
-    writer.alias((SITE_NAME, SHORT), (EDGE, SHORT));
-    let (outcome, known) = hear(writer, &["192.0.2.1"]);
-    assert_eq!(outcome, Answer::Defer);
-    assert_eq!(known, [false]);
+fn the_order_of_the_records_does_not_matter() {
+    const LAST: &str = "n1.edge.cdn.example";
+    let orders = [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1], [1, 3, 0, 2], [2, 1, 0, 3]];
+    for order in orders {
+        let mut writer = Writer::answer(SITE_NAME);
+        for record in order {
+            match record {
+                0 => writer.alias((SITE_NAME, SHORT), (EDGE, SHORT)),
+                1 => writer.alias((EDGE, SHORT), (LAST, SHORT)),
+                2 => writer.address((LAST, SHORT), "192.0.2.1"),
+                _ => writer.address(("other.example", SHORT), "192.0.2.66"),
+            }
+        }
+        let (outcome, known) = hear(writer, &["192.0.2.1", "192.0.2.66"]);
+        assert!(is_learned(outcome), "{order:?}: {outcome:?}");
+        assert_eq!(known, [true, false], "{order:?}");
+    }
+}
+
+#[test]
+fn data_that_is_more_than_a_name_is_no_alias() {
+    for end in [&[][..], &[0], &[1, b'a', 0]] {
+        let mut writer = Writer::answer(SITE_NAME);
+        writer.record((SITE_NAME, SHORT), 5, 60, |it| {
+            it.name(EDGE, Form::Whole);
+            it.raw(end);
+        });
+        writer.address((EDGE, Form::Whole), "192.0.2.1");
+        let (outcome, known) = hear(writer, &["192.0.2.1"]);
+        assert!(matches!(outcome, Answer::Pass(_)), "{end:?}: {outcome:?}");
+        assert_eq!(known, [end.is_empty()], "{end:?}");
+    }
 }
 
 #[test]
@@ -125,8 +150,9 @@ fn a_deferred_answer_is_still_awaited() {
     let world = world();
     put(&world, &workload(), &query(SITE_NAME));
     let mut odd = Writer::answer(SITE_NAME);
-    odd.address((EDGE, SHORT), "192.0.2.1");
-    odd.alias((SITE_NAME, SHORT), (EDGE, SHORT));
+    for last in 0..=128 {
+        odd.address((SITE_NAME, SHORT), &format!("192.0.2.{last}"));
+    }
     let odd = odd.finish();
     assert_eq!(get(&world, &odd), Answer::Defer);
     assert_eq!(get(&world, &odd), Answer::Defer, "its repetition");

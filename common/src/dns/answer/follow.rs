@@ -8,15 +8,15 @@ use super::{
 };
 use crate::{
     bytes::Veil,
-    dns::message::{HEADER, MessageBytes, record},
-    limits::{ANSWER_SERVICES, FOLLOW_STEPS},
+    dns::message::{MessageBytes, record},
+    limits::FOLLOW_STEPS,
 };
 
 /// Follows the chain through the records, in their order. Leaves the addresses that count, and the
 /// services whose hints may.
 ///
-/// A record whose owner is not on the chain yet is a stray, unless the chain grows later: then the
-/// records are in an order that one pass cannot tell, and the answer is deferred.
+/// A record whose owner is not on the chain is a stray, unless the chain grows later: then all are looked
+/// at again, with the chain as it is by then.
 #[inline(always)]
 pub fn follow<N: Names, V: Veil>(
     message: &MessageBytes<'_>,
@@ -25,9 +25,16 @@ pub fn follow<N: Names, V: Veil>(
     veil: &V,
 ) -> Turn {
     let mut count = room.reading.found as usize;
-    let mut state = State { index: 0, link: 0, links: 1, services: 0, addresses: 0, strays: 0 };
-    let [question, ..] = &mut room.chain;
-    *question = QUESTION;
+    let links = veil.veil(room.reading.links as usize);
+    let mut state = State {
+        index: 0,
+        link: links.saturating_sub(1),
+        links,
+        services: 0,
+        addresses: 0,
+        strays: 0,
+        late: 0,
+    };
     let mut ended = false;
     // One flat loop, a step a record and a name it is compared with: the latest first, since
     // answers come in the order of the chain.
@@ -69,12 +76,11 @@ pub fn follow<N: Names, V: Veil>(
         return Turn::DEFER;
     }
     state.write(room);
+    if state.late != 0 {
+        return Turn::AGAIN;
+    }
     if state.addresses + state.services == 0 { Turn::PASS } else { Turn::GO_ON }
 }
-
-/// The first name on the chain.
-#[expect(clippy::cast_possible_truncation, reason = "a header has twelve bytes")]
-const QUESTION: u32 = HEADER as u32;
 
 /// Where the pass stands, and how much of each list is set.
 #[derive(Clone, Copy)]
@@ -88,6 +94,8 @@ struct State {
     addresses: usize,
     /// 1 once a record was passed over.
     strays: usize,
+    /// 1 once the chain grew after that.
+    late: usize,
 }
 
 impl State {
@@ -100,6 +108,7 @@ impl State {
             services: veil.veil(self.services),
             addresses: veil.veil(self.addresses),
             strays: veil.veil(self.strays),
+            late: veil.veil(self.late),
         }
     }
 
@@ -118,18 +127,20 @@ impl State {
         match kind {
             record::CNAME => {
                 let length = message.u16(found.fixed + 8).unwrap_or_default();
-                if names.end(data) != data + usize::from(length) {
+                if found.taken || names.end(data) != data + usize::from(length) {
                     return true;
                 }
-                let has_room = set_entry(&mut room.chain, self.links, data as u32);
+                let taken = Found { taken: true, ..found };
+                let has_room = set_entry(&mut room.chain, self.links, data as u32)
+                    && set_entry(&mut room.found, self.index, taken.pack());
                 self.links += 1;
-                has_room && self.strays == 0
+                self.late |= self.strays;
+                has_room
             }
             record::HTTPS | record::SVCB => {
-                // There are never more services than records before, so none is overwritten.
-                let has_room = set_entry(&mut room.found, self.services, found.pack());
+                let has_room = set_entry(&mut room.services, self.services, found.fixed as u32);
                 self.services += 1;
-                has_room && self.services <= ANSWER_SERVICES
+                has_room
             }
             _ => {
                 let place = Place { data, fixed: found.fixed, is_v6: kind == record::AAAA };

@@ -1,11 +1,6 @@
 //! The pass over a service record (HTTPS, SVCB): the addresses it hints at (RFC 9460 §2.2, §7.3).
 
-use super::{
-    Comparison, Names, Room, Turn, entry,
-    learn::Place,
-    set_entry,
-    walk::{FIXED, Found},
-};
+use super::{Comparison, Names, Room, Turn, entry, learn::Place, set_entry, walk::FIXED};
 use crate::{
     bytes::Veil,
     dns::{message::MessageBytes, name::measure},
@@ -27,10 +22,10 @@ pub fn hints<N: Names, V: Veil>(
     veil: &V,
 ) -> Turn {
     let message = message.veiled(veil);
-    let Some(packed) = entry(&room.found, service) else {
+    let Some(fixed) = entry(&room.services, service) else {
         return Turn::DEFER;
     };
-    let fixed = Found::unpack(packed).fixed;
+    let fixed = fixed as usize;
     let data = fixed + FIXED;
     let (Some(length), Some(priority)) = (message.u16(fixed + 8), message.u16(data)) else {
         return Turn::MALFORMED;

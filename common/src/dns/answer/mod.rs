@@ -21,8 +21,8 @@
 //! 6. The addresses belong to the name of the question: its pattern is learned for them, and not those
 //!    of the other names on the chain. Else an entry `*.cdn.example` would open whatever site has an
 //!    alias there.
-//! 7. One exception: if the name of the question is internal and matches no pattern, and the question
-//!    has a CNAME record of its own whose target is the name of the question without a suffix, and
+//! 7. One exception: if the name of the question is internal and matches no pattern, and the first
+//!    record is a CNAME record of the question whose target is the name of the question without a suffix, and
 //!    that suffix is internal itself, then a search list completed the name, and the addresses belong
 //!    to the target.
 //! 8. An address that no public name may have, or that is guarded, is not learned. TTLs are cut to
@@ -44,7 +44,7 @@ mod walk;
 use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes, KnownLayout};
 
 use super::{
-    message::{MessageBytes, Transport},
+    message::{HEADER, MessageBytes, Transport},
     name::NameBuffer,
 };
 use crate::{
@@ -89,10 +89,12 @@ pub struct Heard {
 pub struct Room {
     pub name: NameBuffer,
     pub reading: Reading,
-    /// What [`walk`] found, then the services that [`follow`] left of it: [`Found`], packed.
+    /// What [`walk`] found: [`Found`], packed.
     found: [u32; ANSWER_RECORDS],
     /// Offsets of the names on the chain: the question, then the target of each alias.
     chain: [u32; ANSWER_CHAIN],
+    /// Where the fixed parts of the services lie whose hints may count.
+    services: [u32; ANSWER_SERVICES],
     /// Where the addresses that count lie: [`Place`], packed.
     addresses: [u32; ANSWER_ADDRESSES],
 }
@@ -145,6 +147,10 @@ pub struct Reading {
     addresses: u32,
 }
 
+/// The first name on the chain.
+#[expect(clippy::cast_possible_truncation, reason = "a header has twelve bytes")]
+const QUESTION: u32 = HEADER as u32;
+
 impl Room {
     pub fn new() -> Self {
         Self::new_zeroed()
@@ -156,6 +162,9 @@ impl Room {
         self.reading.workload = workload.id;
         self.reading.policy = workload.policy;
         self.reading.pattern = SubjectId::NONE;
+        let [question, ..] = &mut self.chain;
+        *question = QUESTION;
+        self.reading.links = 1;
         self.reading.services = 0;
         self.reading.addresses = 0;
     }
@@ -216,7 +225,7 @@ pub fn read<P: Passes>(passes: &mut P, whole: bool) -> Turn {
     }
     turn = if whole { passes.walk() } else { Turn::DEFER };
     if turn.goes_on() {
-        turn = passes.follow();
+        turn = chase(passes);
     }
     if !passes.pattern().is_some() {
         // The name is internal. Its answer passes whatever is in it; the only question is whether
@@ -240,6 +249,18 @@ pub fn read<P: Passes>(passes: &mut P, whole: bool) -> Turn {
         passes.learn(address);
     }
     Turn::pass(if count == 0 { Reason::AnswerPassed } else { Reason::AnswerLearned })
+}
+
+/// Follows the chain until it grows no more.
+#[inline(always)]
+fn chase<P: Passes>(passes: &mut P) -> Turn {
+    for _ in 0..ANSWER_CHAIN {
+        let turn = passes.follow();
+        if turn != Turn::AGAIN {
+            return turn;
+        }
+    }
+    Turn::DEFER
 }
 
 /// Adds the hints of all services to the addresses.

@@ -12,6 +12,8 @@ pub struct Turn(u32);
 impl Turn {
     pub const GO_ON: Self = Self(0);
     pub const DEFER: Self = Self(Self::DEFERS);
+    /// The same pass again.
+    pub const AGAIN: Self = Self(0x800);
     /// The answer teaches nothing.
     pub const PASS: Self = Self::pass(Reason::AnswerPassed);
     pub const MALFORMED: Self = Self::drop(Reason::DnsMalformed);

@@ -16,18 +16,27 @@ use crate::{
 pub(super) struct Found {
     pub(super) owner: usize,
     pub(super) fixed: usize,
+    /// Whether it is an alias whose target is on the chain.
+    pub(super) taken: bool,
 }
 
 impl Found {
+    const TAKEN: u32 = 0x8000;
+
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "offsets in a message are below 2^13")]
     pub(super) const fn pack(self) -> u32 {
-        (self.owner as u32) << 16 | self.fixed as u32
+        let taken = if self.taken { Self::TAKEN } else { 0 };
+        (self.owner as u32) << 16 | taken | self.fixed as u32
     }
 
     #[inline(always)]
     pub(super) const fn unpack(word: u32) -> Self {
-        Self { owner: (word >> 16) as usize, fixed: (word & 0xffff) as usize }
+        Self {
+            owner: (word >> 16) as usize,
+            fixed: (word & (Self::TAKEN - 1)) as usize,
+            taken: word & Self::TAKEN != 0,
+        }
     }
 }
 
@@ -68,7 +77,7 @@ pub fn walk<V: Veil>(message: &MessageBytes<'_>, room: &mut Room, veil: &V) -> T
         };
         let length = usize::from(u16::from_be_bytes([high, low]));
         if matters(u32::from_be_bytes([a, b, c, d]), length) {
-            if !set_entry(&mut room.found, count, Found { owner, fixed }.pack()) {
+            if !set_entry(&mut room.found, count, Found { owner, fixed, taken: false }.pack()) {
                 return Turn::DEFER;
             }
             count += 1;

@@ -210,9 +210,9 @@ fn subject(records: &[Record], question: &Labels) -> SubjectId {
     if pattern.is_some() || !is_asked {
         return pattern;
     }
-    let own = records.iter().find_map(|(owner, said)| match said {
-        Said::Alias(target) if owner.as_ref() == Some(question) => Some(target),
-        _ => None,
+    let own = records.iter().find_map(|(owner, said)| {
+        let Said::Alias(target) = said else { return None };
+        (owner.as_ref() == Some(question)).then_some(target)
     });
     let meant = own.filter(|target| {
         question.strip_prefix(&target[..]).is_some_and(|suffix| meaning(&suffix.to_vec()).1)

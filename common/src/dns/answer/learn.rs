@@ -89,9 +89,12 @@ pub fn learn<M: Memory>(message: &MessageBytes<'_>, room: &Room, index: usize, m
 /// Makes a fact of an address, unless no public name may have it.
 #[inline(always)]
 pub fn teach<M: Memory>(lesson: &Lesson, memory: &M) {
-    let Lesson { workload, policy: _, pattern, address, ttl } = *lesson;
+    let Lesson { workload, policy, pattern, address, ttl } = *lesson;
     if is_guarded(address, memory) {
-        memory.note(workload, Reason::AddressGuarded);
+        // If an entry lists the address, it is open for that entry, with no name needed.
+        if memory.prefix(policy, address).is_none() {
+            memory.note(workload, Reason::AddressGuarded);
+        }
         return;
     }
     let hold = hold_seconds(ttl, memory.minimum_ttl_seconds(), memory.grace_seconds());

@@ -28,6 +28,7 @@ mod count;
 mod dns;
 mod load;
 mod refuse;
+mod segment;
 mod socket;
 mod tables;
 mod wire;

@@ -6,7 +6,7 @@ use exeat_common::{
     address::Address,
     bytes::Bytes,
     decide::Decision,
-    flow::Flow,
+    flow::{Flow, protocol},
     id::WorkloadId,
     packet::{Packet, parse},
     reason::{Layer, Reason, Verdict},
@@ -18,7 +18,7 @@ use crate::{
     count::{self, Tally},
     dns,
     load::{self, FrameFacts, Hook, Scratch},
-    refuse,
+    refuse, segment,
     tables::{Maps, workload_by_ifindex},
 };
 
@@ -54,7 +54,11 @@ pub(crate) fn from_pod(ctx: &TcContext) -> Fate {
         Judged::Ended => refuse::both_ends(ctx, workload.id, scratch),
         Judged::Query => {
             scratch.dropped = 0;
-            let fate = dns::query(ctx, workload, scratch);
+            let fate = if scratch.packet.protocol == protocol::TCP {
+                segment::query(ctx, workload, scratch)
+            } else {
+                dns::query(ctx, workload, scratch)
+            };
             let Packet { destination, destination_port, .. } = scratch.packet;
             report_dropped(workload, destination, destination_port, scratch);
             fate
@@ -79,6 +83,10 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
             }
             fate
         }
+        Arrive::Accepted => match load::scratch(Hook::ToPod) {
+            Some(scratch) => dns::accepted(workload, scratch),
+            None => Fate::Stop,
+        },
         Arrive::Drop(reason) => match load::scratch(Hook::ToPod) {
             Some(scratch) => stop(Some(workload), scratch.facts, reason, scratch),
             None => Fate::Stop,

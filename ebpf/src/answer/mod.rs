@@ -11,17 +11,13 @@ use exeat_common::{
 };
 
 use self::passes::Verified;
-use crate::{
-    count, dns,
-    load::{self, Hook},
-    wire::Fate,
-};
+use crate::{count, dns, load, wire::Fate};
 
-/// A message from a trusted resolver.
+/// A message from a trusted resolver. Its packet is in the scratch of this slot.
 #[inline(never)]
-pub(crate) fn answer(ctx: &TcContext, workload: &Workload) -> Fate {
+pub(crate) fn answer(ctx: &TcContext, workload: &Workload, slot: u32) -> Fate {
     let length = {
-        let Some(scratch) = load::scratch(Hook::ToPod) else {
+        let Some(scratch) = load::scratch_at(slot) else {
             return Fate::Stop;
         };
         scratch.dropped = 0;
@@ -38,11 +34,12 @@ pub(crate) fn answer(ctx: &TcContext, workload: &Workload) -> Fate {
             dns::count(workload.id, scratch.facts, verdict, reason);
             return if stream { Fate::Go } else { Fate::Stop };
         }
-        scratch.query.room.begin(workload);
+        let source = scratch.packet.source;
+        scratch.query.room.begin(workload, source);
         length
     };
-    let turn = read(&mut Verified { length }, true);
-    let Some(scratch) = load::scratch(Hook::ToPod) else {
+    let turn = read(&mut Verified { slot, length }, true);
+    let Some(scratch) = load::scratch_at(slot) else {
         return Fate::Stop;
     };
     match turn.answer(scratch.query.room.reading.pattern()) {

@@ -49,7 +49,9 @@ use super::{
 };
 use crate::{
     abi::{QueryKey, QueryValue, Workload},
+    address::Address,
     bytes::{Veil, kept},
+    cgroup::asked_at,
     id::{PolicyId, SubjectId, WorkloadId},
     limits::{ANSWER_ADDRESSES, ANSWER_CHAIN, ANSWER_RECORDS, ANSWER_SERVICES},
     memory::Memory,
@@ -158,8 +160,9 @@ impl Room {
 
     /// Forgets the answer before and notes whose this one is.
     #[inline(always)]
-    pub const fn begin(&mut self, workload: &Workload) {
+    pub const fn begin(&mut self, workload: &Workload, source: Address) {
         self.reading.workload = workload.id;
+        self.reading.key.resolver = asked_at(workload, source);
         self.reading.policy = workload.policy;
         self.reading.pattern = SubjectId::NONE;
         let [question, ..] = &mut self.chain;
@@ -288,7 +291,7 @@ pub fn hear<M: Memory>(
     room: &mut Room,
     memory: &M,
 ) -> Answer {
-    room.begin(workload);
+    room.begin(workload, packet.source);
     let mut passes = Direct { packet, transport, message, room, memory };
     let turn = read(&mut passes, true);
     turn.answer(passes.room.reading.pattern)

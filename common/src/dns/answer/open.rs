@@ -29,7 +29,7 @@ pub fn open<M: Memory>(
     };
     let key = QueryKey {
         workload: room.reading.workload,
-        resolver: packet.source,
+        resolver: room.reading.key.resolver,
         resolver_port: packet.source_port,
         client_port: packet.destination_port,
         transaction: header.transaction,

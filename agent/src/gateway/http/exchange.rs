@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use exeat_common::reason::Reason;
 use http_body_util::{Either, Full};
 use hyper::{
     Request, Response, StatusCode,
@@ -54,13 +55,14 @@ pub(super) struct Line {
 #[derive(Default)]
 struct OnItsWay {
     passage: Option<Passage>,
-    /// Of a request that has no answer yet.
-    record: Option<Record>,
+    /// Of a request that has no answer yet, and since when.
+    record: Option<(Instant, Record)>,
 }
 
 impl Line {
     fn goes(&self, passage: &Passage, record: &Record) {
-        *self.way() = OnItsWay { passage: Some(passage.clone()), record: Some(record.clone()) };
+        let record = Some((Instant::now(), record.clone()));
+        *self.way() = OnItsWay { passage: Some(passage.clone()), record };
     }
 
     fn passage(&self) -> Option<Passage> {
@@ -69,7 +71,9 @@ impl Line {
 
     /// The record of a request that was sent on and has no answer yet.
     pub(super) fn unanswered(&self) -> Option<Record> {
-        self.way().record.take()
+        let (since, mut record) = self.way().record.take()?;
+        record.stamp(since.elapsed());
+        Some(record)
     }
 
     fn way(&self) -> MutexGuard<'_, OnItsWay> {
@@ -168,6 +172,10 @@ async fn forward<R: Resolve>(
     };
     record.goes(&destination.route, &destination.passage);
     line.goes(&destination.passage, record);
+    // Who watches for changes did not know of this request until now.
+    if !destination.passage.is_permitted(&shared.policy.borrow()) {
+        return Err(Reason::Revoked.into());
+    }
     let sent = match destination.sender.try_send_request(request).await {
         Err(mut unsent) => match unsent.take_message() {
             // It had closed a connection that was kept, and has seen nothing of this request.

@@ -37,17 +37,8 @@ pub(super) async fn serve<R: Resolve>(shared: &Arc<Shared<R>>, client: &Client, 
             )
         }
     });
-    let timeouts = shared.gateway.timeouts;
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(timeouts.handshake)
-        .max_buf_size(shared.gateway.limits.header_bytes)
-        .max_headers(FIELDS)
-        .half_close(true)
-        .preserve_header_case(true)
-        .auto_date_header(false)
-        .serve_connection(stream, service)
-        .with_upgrades();
+    let idle = shared.gateway.timeouts.idle;
+    let connection = builder(shared).serve_connection(stream, service).with_upgrades();
     let ended = {
         // Gone with this block, and with it the request that it may be busy with.
         let mut connection = pin!(connection);
@@ -59,13 +50,12 @@ pub(super) async fn serve<R: Resolve>(shared: &Arc<Shared<R>>, client: &Client, 
                     is_stopping = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                () = traffic.stands_still(timeouts.idle) => break Err(Outcome::Idle),
+                () = traffic.stands_still(idle) => break Err(Outcome::Idle),
                 () = exchange::revoked(shared, &line) => break Err(Outcome::Revoked),
             }
         }
     };
-    if let Some(mut record) = line.unanswered() {
-        record.stamp(traffic.age());
+    if let Some(record) = line.unanswered() {
         shared.note(record.ended(ended.as_ref().err().copied().unwrap_or(Outcome::Reset)), None);
     }
     let mut talk = line.talk.lock().await;
@@ -78,6 +68,19 @@ pub(super) async fn serve<R: Resolve>(shared: &Arc<Shared<R>>, client: &Client, 
         through(shared, tunnel, &traffic).await;
     }
     shared.meter.moved(traffic.sent(), traffic.received());
+}
+
+fn builder<R>(shared: &Shared<R>) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(shared.gateway.timeouts.handshake)
+        .max_buf_size(shared.gateway.limits.header_bytes)
+        .max_headers(FIELDS)
+        .half_close(true)
+        .preserve_header_case(true)
+        .auto_date_header(false);
+    builder
 }
 
 /// Carries what follows an upgrade that both sides have agreed on.

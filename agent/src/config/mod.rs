@@ -2,6 +2,7 @@
 
 mod query_types;
 mod raw;
+mod tunnel;
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +15,7 @@ use exeat_common::limits::{RESOLVERS_ENTRIES, WORKLOAD_ADDRESSES, WORKLOADS_ENTR
 use ipnet::IpNet;
 use serde::Deserialize;
 
-pub use self::query_types::QueryTypes;
+pub use self::{query_types::QueryTypes, tunnel::Tunnel};
 pub use crate::registry::istio::mesh::Mode;
 use crate::{
     registry::host::HostPattern,
@@ -123,6 +124,8 @@ pub struct Dns {
     pub denied: DnsDenied,
     /// What may be asked of names that may be asked for.
     pub query_types: QueryTypes,
+    /// What may be asked below granted wildcards.
+    pub tunnel: Tunnel,
 }
 
 /// Why a configuration is refused. The text names the key, what is wrong and the likely cause.
@@ -205,6 +208,7 @@ impl Config {
                 minimum_ttl: raw.dns.minimum_ttl.map_or(DEFAULT_SPAN, |it| it.0),
                 denied: raw.dns.denied,
                 query_types: raw.dns.query_types,
+                tunnel: raw.dns.tunnel,
             },
             denied: raw.denied,
             sidecar_port: raw.sidecar.port.map_or(SIDECAR_PORT, Into::into),

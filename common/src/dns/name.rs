@@ -16,7 +16,7 @@ const WORD: usize = 8;
 const WORDS: usize = NAME_BUFFER_BYTES / WORD;
 const MASK: usize = NAME_BUFFER_BYTES - 1;
 /// Labels and the root of the longest name (RFC 1035 §2.3.4: one byte a label at least).
-const LABELS: usize = NAME_BYTES.div_ceil(2);
+pub(super) const LABELS: usize = NAME_BYTES.div_ceil(2);
 
 /// Room for one name. The kernel keeps it in a per-CPU map: it is too large for the stack.
 ///
@@ -26,11 +26,13 @@ const LABELS: usize = NAME_BYTES.div_ceil(2);
 #[repr(C)]
 pub struct NameBuffer {
     words: [u64; 2 * WORDS],
+    /// How often each byte occurs, for whoever counts; all zeros in between.
+    counts: [u8; 1 << u8::BITS],
 }
 
 impl NameBuffer {
     pub const fn new() -> Self {
-        Self { words: [0; 2 * WORDS] }
+        Self { words: [0; 2 * WORDS], counts: [0; _] }
     }
 
     /// The name, lower-cased and filled up with zeros.
@@ -52,8 +54,16 @@ impl NameBuffer {
     }
 
     #[inline(always)]
-    fn byte(&self, at: usize) -> u8 {
+    pub(super) fn byte(&self, at: usize) -> u8 {
         self.words.as_bytes().get(at & MASK).copied().unwrap_or_default()
+    }
+
+    /// The count of the byte at `at` of the name.
+    #[inline(always)]
+    #[expect(clippy::indexing_slicing, reason = "there is a count for each byte")]
+    pub(super) fn count_at(&mut self, at: usize) -> &mut u8 {
+        let byte = self.byte(at);
+        &mut self.counts[usize::from(byte)]
     }
 }
 
@@ -75,6 +85,8 @@ pub struct Name {
 pub struct NameMatch {
     pub pattern: SubjectId,
     pub internal: bool,
+    /// Bytes of the labels that a wildcard stands for; 0 if the name itself is in the tables.
+    pub covered: usize,
 }
 
 /// Reads the uncompressed name at `at`, lower-cased for ASCII (RFC 4343), into `buffer`.
@@ -165,7 +177,7 @@ pub fn match_name<T: Tables + Veil>(buffer: &NameBuffer, name: Name, tables: &T)
     if let Some(value) = tables.name(buffer.key(), name.length) {
         let internal = value.flags & name_flag::INTERNAL != 0;
         if value.exact.is_some() || internal {
-            return NameMatch { pattern: value.exact, internal };
+            return NameMatch { pattern: value.exact, internal, covered: 0 };
         }
     }
     let longest = tables.longest_wildcard_bytes() as usize;
@@ -182,7 +194,7 @@ pub fn match_name<T: Tables + Veil>(buffer: &NameBuffer, name: Name, tables: &T)
         {
             let internal = value.flags & name_flag::INTERNAL_BELOW != 0;
             if value.wildcard.is_some() || internal {
-                return NameMatch { pattern: value.wildcard, internal };
+                return NameMatch { pattern: value.wildcard, internal, covered: at };
             }
         }
     }

@@ -2,10 +2,13 @@
 
 mod question;
 mod refusal;
+mod tunnel;
 
 pub use question::{Question, read_question};
 pub use refusal::Refusal;
 use refusal::refuse;
+pub use tunnel::draw;
+use tunnel::is_too_much;
 
 use super::{
     message::{MessageBytes, Transport},
@@ -61,6 +64,15 @@ pub fn ask<M: Memory>(
     };
     if !is_relaxed && !memory.may_ask(question.query_type) {
         return refuse(&question, Reason::QueryType, memory);
+    }
+    // Internal names are asked of nobody outside, and where everything is allowed nothing is held.
+    if reason == Reason::NameGranted
+        && !found.internal
+        && !is_relaxed
+        && found.covered != 0
+        && is_too_much(workload.id, buffer, found.covered, memory)
+    {
+        return refuse(&question, Reason::QueryLimit, memory);
     }
     let key = QueryKey {
         workload: workload.id,

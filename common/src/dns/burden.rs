@@ -23,7 +23,6 @@ pub(super) fn weigh<V: Veil>(buffer: &mut NameBuffer, covered: usize, veil: &V) 
     let covered = veil.veil(covered);
     let label_bytes = longest(buffer, covered, veil);
     let repeats = repeats(buffer, veil.veil(covered), veil);
-    clear(buffer, veil.veil(covered), veil);
     let surprise = weight(veil.veil(covered)).saturating_sub(repeats);
     Burden { bytes: covered as u32, label_bytes, entropy_bits: surprise >> FRACTION_BITS }
 }
@@ -46,36 +45,26 @@ fn longest<V: Veil>(buffer: &NameBuffer, covered: usize, veil: &V) -> u32 {
     longest as u32
 }
 
-/// The sum of [`weight`] over how often each byte occurs. Leaves the counts behind.
+/// The sum of [`weight`] over how often each byte occurs.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the sum is at most the largest weight")]
 fn repeats<V: Veil>(buffer: &mut NameBuffer, covered: usize, veil: &V) -> u32 {
+    buffer.clear_counts(veil);
     let mut covered = covered;
     let mut sum = 0;
     for at in 0..NAME_BYTES {
         if at >= covered {
             break;
         }
-        let count = buffer.count_at(at);
+        let Some(count) = buffer.count_at(at) else {
+            break;
+        };
         let before = usize::from(*count);
         *count = count.wrapping_add(1);
         sum = veil.veil(sum + (weight(before + 1) - weight(before)) as usize);
         covered = veil.veil(covered);
     }
     sum as u32
-}
-
-/// Takes the counts back: as many steps as the name has bytes, for there are more bytes than that.
-#[inline(always)]
-fn clear<V: Veil>(buffer: &mut NameBuffer, covered: usize, veil: &V) {
-    let mut covered = covered;
-    for at in 0..NAME_BYTES {
-        if at >= covered {
-            break;
-        }
-        *buffer.count_at(at) = 0;
-        covered = veil.veil(covered);
-    }
 }
 
 /// Bits behind the point of a [`weight`].

@@ -14,6 +14,8 @@ use crate::{
 /// Bytes in a word.
 const WORD: usize = 8;
 const WORDS: usize = NAME_BUFFER_BYTES / WORD;
+/// One for each byte there is.
+const COUNTS: usize = 1 << u8::BITS;
 const MASK: usize = NAME_BUFFER_BYTES - 1;
 /// Labels and the root of the longest name (RFC 1035 §2.3.4: one byte a label at least).
 pub(super) const LABELS: usize = NAME_BYTES.div_ceil(2);
@@ -26,8 +28,8 @@ pub(super) const LABELS: usize = NAME_BYTES.div_ceil(2);
 #[repr(C)]
 pub struct NameBuffer {
     words: [u64; 2 * WORDS],
-    /// How often each byte occurs, for whoever counts; all zeros in between.
-    counts: [u8; 1 << u8::BITS],
+    /// How often each byte occurs, for whoever counts.
+    counts: [u64; COUNTS / WORD],
 }
 
 impl NameBuffer {
@@ -58,12 +60,21 @@ impl NameBuffer {
         self.words.as_bytes().get(at & MASK).copied().unwrap_or_default()
     }
 
+    /// The veil keeps the compiler from making one byte-wise fill of it.
+    #[inline(always)]
+    pub(super) fn clear_counts<V: Veil>(&mut self, veil: &V) {
+        let mut zero = 0;
+        for word in &mut self.counts {
+            *word = zero;
+            zero = veil.veil(0) as u64;
+        }
+    }
+
     /// The count of the byte at `at` of the name.
     #[inline(always)]
-    #[expect(clippy::indexing_slicing, reason = "there is a count for each byte")]
-    pub(super) fn count_at(&mut self, at: usize) -> &mut u8 {
-        let byte = self.byte(at);
-        &mut self.counts[usize::from(byte)]
+    pub(super) fn count_at(&mut self, at: usize) -> Option<&mut u8> {
+        let byte = usize::from(self.byte(at));
+        self.counts.as_mut_bytes().get_mut(byte)
     }
 }
 

@@ -86,19 +86,16 @@ fn carry(
     let bytes_of = header(number, 0);
     let segment = Segment::read(&packet, &Bytes::new(&bytes_of, 256), head).expect("a header");
     let (piece, stream) = locate(&workload(), &packet, segment, world);
-    let announced = match piece {
+    let announced = if piece == Piece::Announced { stream.announced.into() } else { 0 };
+    match piece {
         Piece::Stray => return Fate::Dropped,
         Piece::Broken => return Fate::Reset,
-        Piece::Length => None,
-        Piece::Messages => Some(0),
-        Piece::Rest => Some(usize::from(stream.announced)),
-    };
-    if let Some(announced) = announced {
-        match split(bytes, announced) {
+        Piece::Length => {}
+        Piece::Messages | Piece::Announced => match split(bytes, announced) {
             None => return Fate::Dropped,
             Some(messages) if !messages.iter().all(|it| granted(it)) => return Fate::Reset,
             Some(_) => {}
-        }
+        },
     }
     proceed(&workload(), &packet, segment, &stream, world);
     Fate::Through

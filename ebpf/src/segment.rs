@@ -61,12 +61,12 @@ pub(crate) fn query_at_socket(ctx: &TcContext, workload: &Workload, scratch: &mu
 fn judge(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch) -> Outcome {
     let announced = match locate(ctx, workload, scratch) {
         Piece::Messages => 0,
-        Piece::Rest => usize::from(scratch.stream.announced),
+        Piece::Announced => scratch.stream.announced,
         Piece::Length => return Outcome::Through,
         Piece::Stray => return Outcome::Again,
         Piece::Broken => return Outcome::Broken,
     };
-    messages(ctx, workload, scratch, announced)
+    messages(ctx, workload, scratch, usize::from(announced))
 }
 
 /// Lets the segment through or drops it, and tells nobody.

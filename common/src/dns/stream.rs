@@ -29,8 +29,10 @@ pub const LENGTH_BYTES: usize = 2;
 pub enum Piece {
     /// Messages to judge, each behind its length.
     Messages,
-    /// The same, but the length of the first one went ahead.
-    Rest,
+    /// The same, but the length of the first one went ahead: it is [`StreamValue::announced`]. Not a
+    /// payload: where that is undefined, LLVM spills a register which the verifiers of older kernels
+    /// (6.1 does) refuse to read.
+    Announced,
     /// A length alone, which goes through.
     Length,
     /// Not at its place, or not whole: to be dropped, it will come again.
@@ -101,7 +103,7 @@ pub fn locate<M: Memory>(
         let stream = begin(segment.sequence);
         let piece = match place(&stream, segment) {
             Piece::Length => Piece::Stray,
-            piece @ (Piece::Messages | Piece::Rest | Piece::Stray | Piece::Broken) => piece,
+            piece @ (Piece::Messages | Piece::Announced | Piece::Stray | Piece::Broken) => piece,
         };
         return (piece, stream);
     }
@@ -149,9 +151,10 @@ const fn begin(first: u32) -> StreamValue {
 #[inline(always)]
 pub fn place(stream: &StreamValue, segment: Segment) -> Piece {
     let Segment { sequence, length, head } = segment;
+    let announced = usize::from(stream.announced);
     if sequence == stream.next {
         return if stream.part == stream_part::LENGTH {
-            if length < usize::from(stream.announced) { Piece::Stray } else { Piece::Rest }
+            if length < announced { Piece::Stray } else { Piece::Announced }
         } else if length > LENGTH_BYTES {
             Piece::Messages
         } else if length < LENGTH_BYTES {
@@ -182,7 +185,7 @@ fn again(stream: &StreamValue, segment: Segment) -> Piece {
         }
         stream_part::JOINED if from_start && length == room && is_same_length => Piece::Messages,
         stream_part::JOINED if behind_start == LENGTH_BYTES && length + LENGTH_BYTES == room => {
-            Piece::Rest
+            Piece::Announced
         }
         _ => Piece::Stray,
     }

@@ -2,9 +2,11 @@
 //! namespace, and each counts what reached it: promises are checked at the receiver.
 
 mod dns;
+mod dnsmasq;
 mod echo;
 mod http;
 mod line;
+mod raw;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,9 +18,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 pub use dns::{DnsServer, Unknown};
+pub use dnsmasq::Dnsmasq;
 pub use echo::EchoServer;
 pub use http::{HttpServer, PAGE};
 pub use line::LineServer;
+pub use raw::{FAREWELL, RawServer};
 
 use crate::netns::NetNs;
 

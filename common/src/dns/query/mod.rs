@@ -12,7 +12,7 @@ use tunnel::is_too_much;
 
 use super::{
     message::{MessageBytes, Transport},
-    name::{Name, NameBuffer, match_name},
+    name::{Name, NameBuffer, match_name, short_hash},
 };
 use crate::{
     abi::{QueryKey, QueryValue, RuleKey, Workload, mode},
@@ -67,11 +67,12 @@ pub fn ask<M: Memory>(
         return refuse(&question, Reason::QueryType, memory);
     }
     // Internal names are asked of nobody outside, and where everything is allowed nothing is held.
+    let covered = question.name.length.saturating_sub(found.suffix);
     if reason == Reason::NameGranted
         && !found.internal
         && !is_relaxed
-        && found.covered != 0
-        && is_too_much(workload.id, buffer, found.covered, memory)
+        && covered != 0
+        && is_too_much(workload.id, buffer, covered, memory)
     {
         return refuse(&question, Reason::QueryLimit, memory);
     }
@@ -89,7 +90,7 @@ pub fn ask<M: Memory>(
         asked: memory.now(),
         query_type: question.query_type,
         name_length: name_length(question.name),
-        reserved: 0,
+        name_hash: short_hash(buffer.hash(question.name, memory)),
     };
     if let Err(full) = memory.set_query(&key, &value) {
         return Asked::Drop(full.reason());
@@ -102,6 +103,6 @@ pub fn ask<M: Memory>(
 /// A name is at most 255 bytes long.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "a name is at most 255 bytes long")]
-pub(super) const fn name_length(name: Name) -> u16 {
+const fn name_length(name: Name) -> u16 {
     name.length as u16
 }

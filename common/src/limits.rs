@@ -3,7 +3,7 @@
 /// Version of the map layouts; names the pin directory, so two layouts never mix.
 ///
 /// Raise it with every change of a key, a value or an event in [`crate::abi`].
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Map and program names as they appear in bpffs.
 pub mod map {
@@ -21,12 +21,13 @@ pub mod map {
     pub const STREAMS: &str = "STREAMS";
     pub const FLOWS: &str = "FLOWS";
     pub const QUOTA: &str = "QUOTA";
+    pub const WILDCARDS: &str = "WILDCARDS";
     pub const COUNTERS: &str = "COUNTERS";
     pub const EVENTS: &str = "EVENTS";
     pub const SETTINGS: &str = "SETTINGS";
 
     /// Every pinned map.
-    pub const ALL: [&str; 17] = [
+    pub const ALL: [&str; 18] = [
         WORKLOADS_BY_CGROUP,
         WORKLOADS_BY_IFINDEX,
         NAMES_SHORT,
@@ -41,6 +42,7 @@ pub mod map {
         STREAMS,
         FLOWS,
         QUOTA,
+        WILDCARDS,
         COUNTERS,
         EVENTS,
         SETTINGS,
@@ -86,6 +88,8 @@ pub const FACTS_PER_WORKLOAD: u32 = 4_096;
 pub const FLOWS_PER_WORKLOAD: u32 = 8_192;
 /// Queries of one workload that may wait for their answers; the next one is dropped and counted.
 pub const QUERIES_PER_WORKLOAD: u32 = 1_024;
+/// Seconds of its rate that a workload which was quiet may ask for at once, below wildcards.
+pub const WILDCARD_BURST_SECONDS: u64 = 10;
 /// Names remembered for one (workload, address) pair.
 pub const FACT_SLOTS: usize = 8;
 /// Source addresses a workload may be bound to.

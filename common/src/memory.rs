@@ -1,10 +1,11 @@
 //! What the wire layer remembers between packets: flows, queries and facts.
 
 use crate::{
-    abi::{FactKey, FlowKey, FlowValue, QueryKey, QueryValue, StreamValue},
+    abi::{FactKey, FlowKey, FlowValue, QueryKey, QueryValue, StreamValue, WildcardLimits},
     bytes::Veil,
     decide::Tables,
-    id::SubjectId,
+    dns::Burden,
+    id::{SubjectId, WorkloadId},
     reason::Reason,
 };
 
@@ -52,6 +53,11 @@ pub trait Memory: Tables + Veil {
     fn minimum_ttl_seconds(&self) -> u32;
     /// Whether questions of this record type may leave.
     fn may_ask(&self, query_type: u16) -> bool;
+    /// The most that questions below wildcards may carry.
+    fn wildcard_limits(&self) -> WildcardLimits;
+    /// Takes a question below a wildcard out of the workload's rate, if that is not 0, and counts
+    /// it. False if there is nothing left of the rate.
+    fn draw(&self, workload: WorkloadId, burden: Burden, per_second: u32) -> bool;
     /// Counts something beside the verdict of the packet at hand.
-    fn note(&self, workload: crate::id::WorkloadId, reason: Reason);
+    fn note(&self, workload: WorkloadId, reason: Reason);
 }

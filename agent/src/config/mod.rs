@@ -3,6 +3,7 @@
 pub mod gateway;
 mod query_types;
 mod raw;
+mod tunnel;
 
 use std::{
     collections::BTreeSet,
@@ -16,7 +17,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use self::gateway::Gateway;
-pub use self::query_types::QueryTypes;
+pub use self::{query_types::QueryTypes, tunnel::Tunnel};
 pub use crate::registry::istio::mesh::Mode;
 use crate::{
     registry::host::HostPattern,
@@ -128,6 +129,8 @@ pub struct Dns {
     pub denied: DnsDenied,
     /// What may be asked of names that may be asked for.
     pub query_types: QueryTypes,
+    /// What may be asked below granted wildcards.
+    pub tunnel: Tunnel,
 }
 
 /// Why a configuration is refused. The text names the key, what is wrong and the likely cause.
@@ -235,6 +238,7 @@ impl Config {
                 minimum_ttl: raw.dns.minimum_ttl.map_or(DEFAULT_SPAN, |it| it.0),
                 denied: raw.dns.denied,
                 query_types: raw.dns.query_types,
+                tunnel: raw.dns.tunnel,
             },
             denied: raw.denied,
             sidecar_port: raw.sidecar.port.map_or(SIDECAR_PORT, Into::into),

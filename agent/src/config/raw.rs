@@ -6,7 +6,9 @@ use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr, path::PathBuf, ti
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{Denied, DnsDenied, ExternalName, GatewayTransport, Matching, Mode, QueryTypes, Scope};
+use super::{
+    Denied, DnsDenied, ExternalName, GatewayTransport, Matching, Mode, QueryTypes, Scope, Tunnel,
+};
 use crate::registry::{cidr, host::HostPattern};
 
 /// Port of DNS, where a resolver names none.
@@ -94,6 +96,7 @@ pub(super) struct Dns {
     pub(super) minimum_ttl: Option<Span>,
     pub(super) denied: DnsDenied,
     pub(super) query_types: QueryTypes,
+    pub(super) tunnel: Tunnel,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -22,7 +22,7 @@ cgroupRoot: /sys/fs/cgroup/demo/
 workloads:
 - {namespace: default, name: web, labels: {app: web}, cgroup: /sys/fs/cgroup/demo/web, interface: veth-web, addresses: [10.9.0.2, "::ffff:10.9.0.3"], sidecarCgroup: null}
 - {namespace: other, name: web.0, interface: veth-b}
-dns: {resolvers: [10.96.0.10, "10.0.0.53:5353", "[2001:db8::53]:54", "2001:db8::54"], internalDomains: [Cluster.Local.], grace: 1m, minimumTtl: 5s, denied: REFUSED, queryTypes: [A, aaaa, TYPE257]}
+dns: {resolvers: [10.96.0.10, "10.0.0.53:5353", "[2001:db8::53]:54", "2001:db8::54"], internalDomains: [Cluster.Local.], grace: 1m, minimumTtl: 5s, denied: REFUSED, queryTypes: [A, aaaa, TYPE257], tunnel: {queriesPerSecond: 20, labelLength: 40, entropyBits: 200}}
 denied: ECONNREFUSED
 sidecar: {port: 15002}
 metrics: {listen: "127.0.0.1:9000"}
@@ -51,6 +51,8 @@ fn every_key() {
         (config.dns.grace, config.dns.minimum_ttl),
         (Duration::from_mins(1), Duration::from_secs(5))
     );
+    let tunnel = config.dns.tunnel.limits();
+    assert_eq!((tunnel.queries_per_second, tunnel.label_bytes, tunnel.entropy_bits), (20, 40, 200));
     assert_eq!(config.workloads[0].addresses[1].to_string(), "10.9.0.3");
     assert_eq!(config.workloads[1].key.to_string(), "other/web.0");
     assert_eq!((config.sidecar_port, config.metrics_listen.port()), (15002, 9000));
@@ -116,6 +118,11 @@ fn shapes() {
         "dns: {queryTypes: [A, TEXT]}",
         &["dns.queryTypes[1]", "`TEXT`", "line 2 column 19"],
     );
+    refused_line(
+        "dns: {tunnel: {labelLength: 64}}",
+        &["dns.tunnel.labelLength", "`64`", "from 1 to 63", "line 2"],
+    );
+    refused_line("dns: {tunnel: {labels: 3}}", &["dns.tunnel", "unknown field `labels`", "line 2"]);
     refused_line("dns: {queryTypes: []}", &["dns.queryTypes", "empty list", "line 2"]);
     refused_line("metrics: {listen: 9469}", &["metrics.listen", "line 2"]);
     refused_line("sidecar: {port: 0}", &["sidecar.port", "line 2"]);

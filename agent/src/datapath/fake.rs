@@ -8,11 +8,11 @@ use std::{
 };
 
 use exeat_common::{
-    abi::{CounterKey, CounterValue, Fact, FactValue, FlowKey, Workload},
+    abi::{CounterKey, CounterValue, Fact, FactValue, FlowKey, WildcardValue, Workload},
     decide::{Decision, decide},
     dns::learn::{Placed, place},
     flow::Flow,
-    id::SubjectId,
+    id::{SubjectId, WorkloadId},
     limits::{WORKLOADS_ENTRIES, map},
 };
 use tokio::sync::mpsc;
@@ -193,6 +193,10 @@ impl Datapath for FakeDatapath {
             return Err(Injected("counters"));
         }
         Ok(kernel.counters.iter().map(|(key, value)| (*key, *value)).collect())
+    }
+
+    fn wildcards(&mut self) -> Result<Vec<(WorkloadId, WildcardValue)>, Injected> {
+        Ok(Vec::new())
     }
 
     fn collect_garbage(&mut self) -> Result<Collected, Injected> {

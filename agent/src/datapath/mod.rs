@@ -14,7 +14,7 @@ pub(crate) use syscall::netns_cookie;
 use std::{collections::BTreeSet, fmt, future::Future, path::PathBuf, time::Duration};
 
 use exeat_common::{
-    abi::{AnswerHeader, CounterKey, CounterValue, FlowEvent},
+    abi::{AnswerHeader, CounterKey, CounterValue, FlowEvent, WildcardValue},
     id::{SubjectId, WorkloadId},
 };
 
@@ -50,6 +50,9 @@ pub trait Datapath: Send {
 
     /// Per-CPU counters summed.
     fn counters(&mut self) -> Result<Vec<(CounterKey, CounterValue)>, Self::Error>;
+
+    /// What the questions of each workload below wildcards carried.
+    fn wildcards(&mut self) -> Result<Vec<(WorkloadId, WildcardValue)>, Self::Error>;
 
     /// Removes expired facts and idle flows, and corrects the quotas.
     fn collect_garbage(&mut self) -> Result<Collected, Self::Error>;

@@ -2,6 +2,7 @@
 
 mod exposition;
 mod tables;
+mod wildcards;
 
 use std::{
     collections::BTreeMap,
@@ -134,6 +135,7 @@ impl Metrics {
             self.timings.change_to_enforced.clone(),
         );
         let mut families = tables::families(state, sample);
+        families.extend(wildcards::families(state, sample));
         families.extend(self.agent_families(state, now));
         registry.register_collector(Box::new(Exposition { families }));
         let mut text = String::new();

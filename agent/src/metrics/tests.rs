@@ -1,7 +1,7 @@
 //! The text of `/metrics` for a known state.
 
 use exeat_common::{
-    abi::{CounterKey, CounterValue},
+    abi::{CounterKey, CounterValue, WildcardValue},
     id::WorkloadId,
     limits::map,
     reason::{Layer, Reason, Verdict},
@@ -30,6 +30,11 @@ fn counter(
     (key, CounterValue { count, bytes: count * 10 })
 }
 
+fn carried((bytes, longest_label): (u64, u64)) -> (WorkloadId, WildcardValue) {
+    let value = WildcardValue { queries: 1, bytes, longest_label, most_entropy: 9, spent: 5 };
+    (WorkloadId::new(7), value)
+}
+
 #[tokio::test]
 async fn names_and_labels_are_as_promised() {
     let sample = Sample {
@@ -38,6 +43,8 @@ async fn names_and_labels_are_as_promised() {
             counter(Layer::Dns, Verdict::Deny, Reason::NameNotGranted, 2),
             counter(Layer::Dns, Verdict::Allow, Reason::AnswerLearned, 4),
         ],
+        // Two that are gone: neither has a name, so they are told as one.
+        wildcards: [(20, 8), (30, 7)].map(carried).to_vec(),
         usage: vec![MapUsage { map: map::FACTS, entries: 5, capacity: 9 }],
         programs: vec![],
     };
@@ -52,6 +59,10 @@ async fn names_and_labels_are_as_promised() {
         "exeat_dns_queries_total{result=\"denied\"} 2",
         "exeat_dns_queries_total{result=\"granted\"} 0",
         "exeat_dns_answers_total{result=\"learned\"} 4",
+        "exeat_dns_wildcard_queries_total{namespace=\"\",workload=\"\"} 2",
+        "exeat_dns_wildcard_bytes_total{namespace=\"\",workload=\"\"} 50",
+        "exeat_dns_wildcard_longest_label_bytes{namespace=\"\",workload=\"\"} 8",
+        "exeat_dns_wildcard_most_entropy_bits{namespace=\"\",workload=\"\"} 9",
         "exeat_facts 5",
         "exeat_map_entries{map=\"FACTS\"} 5",
         "exeat_map_capacity{map=\"FACTS\"} 9",

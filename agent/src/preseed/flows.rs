@@ -144,7 +144,10 @@ fn is_loopback(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use exeat_common::{
-        abi::{Fact, FactKey, FactValue, RuleKey, RuleValue, Settings, Workload, action, mode},
+        abi::{
+            Fact, FactKey, FactValue, RuleKey, RuleValue, Settings, WildcardLimits, Workload,
+            action, mode,
+        },
         address::Address,
         flow::protocol::{TCP, UDP},
         id::{PolicyId, SubjectId, WorkloadId},
@@ -222,6 +225,7 @@ mod tests {
             cgroup_depths: [0; _],
             resolver_ports: 0,
             query_types: [0; _],
+            wildcards: WildcardLimits { queries_per_second: 0, label_bytes: 0, entropy_bits: 0 },
         }
     }
 

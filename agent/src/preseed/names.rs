@@ -128,7 +128,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use exeat_common::{
-        abi::{NameValue, RuleKey, RuleValue, Settings},
+        abi::{NameValue, RuleKey, RuleValue, Settings, WildcardLimits},
         id::{PolicyId, SubjectId, WorkloadId},
     };
 
@@ -174,6 +174,7 @@ mod tests {
             cgroup_depths: [0; _],
             resolver_ports: 0,
             query_types: [0; _],
+            wildcards: WildcardLimits { queries_per_second: 0, label_bytes: 0, entropy_bits: 0 },
         });
         image
     }

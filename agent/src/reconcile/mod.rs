@@ -331,6 +331,7 @@ impl<D: Datapath> Reconcile<D> {
         let read = |error: D::Error| format!("read counters from the kernel: {error}");
         Ok(Sample {
             counters: datapath.counters().map_err(read)?,
+            wildcards: datapath.wildcards().map_err(read)?,
             usage: datapath.usage().map_err(read)?,
             programs: datapath.programs().map_err(read)?,
         })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use exeat_common::{
-    abi::{CounterKey, CounterValue},
+    abi::{CounterKey, CounterValue, WildcardValue},
     id::{PolicyId, WorkloadId},
 };
 
@@ -138,6 +138,8 @@ pub struct AttachmentState {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Sample {
     pub counters: Vec<(CounterKey, CounterValue)>,
+    /// What questions below wildcards carried.
+    pub wildcards: Vec<(WorkloadId, WildcardValue)>,
     pub usage: Vec<MapUsage>,
     pub programs: Vec<ProgramUsage>,
 }

@@ -9,13 +9,14 @@ use std::{
 use exeat_common::{
     abi::{
         Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
-        RuleKey, RuleValue, StreamValue, Workload,
+        RuleKey, RuleValue, StreamValue, WildcardLimits, Workload,
     },
     address::Address,
     bytes::Veil,
     decide::Tables,
     dns::{
-        Answer, Asked, MESSAGE_BUFFER_BYTES, MessageBytes, NameBuffer, Room, Transport, ask, hear,
+        Answer, Asked, Burden, MESSAGE_BUFFER_BYTES, MessageBytes, NameBuffer, Room, Transport,
+        ask, hear,
     },
     id::{PolicyId, SubjectId, WorkloadId},
     limits::{FACT_SLOTS, MESSAGE_BYTES},
@@ -244,6 +245,16 @@ impl Memory for Heard<'_> {
 
     fn may_ask(&self, query_type: u16) -> bool {
         self.image.settings.is_some_and(|settings| settings.may_ask(query_type))
+    }
+
+    fn wildcard_limits(&self) -> WildcardLimits {
+        let none = WildcardLimits { queries_per_second: 0, label_bytes: 0, entropy_bits: 0 };
+        self.image.settings.map_or(none, |settings| settings.wildcards)
+    }
+
+    /// What is tried here is one flow: no rate is kept.
+    fn draw(&self, _: WorkloadId, _: Burden, _: u32) -> bool {
+        true
     }
 
     fn note(&self, _: WorkloadId, reason: Reason) {

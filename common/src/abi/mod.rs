@@ -14,6 +14,7 @@ mod settings;
 mod share;
 mod stream;
 mod target;
+mod wildcard;
 mod workload;
 
 pub use count::{CounterKey, CounterValue};
@@ -27,6 +28,7 @@ pub use settings::{QueryTypeSet, Settings, setting_flag};
 pub use share::QuotaValue;
 pub use stream::{StreamValue, stream_part};
 pub use target::{BackendKey, BackendValue, TargetValue, target_kind};
+pub use wildcard::{WildcardLimits, WildcardValue};
 pub use workload::{Workload, mode, workload_flag};
 
 /// A layout: `repr(C)`, plain bytes, its size stated and checked.

@@ -1,6 +1,6 @@
 //! The settings that hold for all workloads.
 
-use super::abi;
+use super::{WildcardLimits, abi};
 use crate::{
     bytes::kept,
     limits::{CGROUP_DEPTHS, QUERY_TYPES},
@@ -18,7 +18,7 @@ pub mod setting_flag {
 
 abi! {
     /// The one value of `SETTINGS` (array, index 0).
-    pub struct Settings (92 bytes) {
+    pub struct Settings (100 bytes) {
         /// Raised with every change of rules; established flows are judged again.
         pub generation: u32,
         /// [`setting_flag`] bits.
@@ -35,6 +35,7 @@ abi! {
         pub resolver_ports: u32,
         /// Record types that may be asked for, a bit each; see [`Settings::may_ask`].
         pub query_types: QueryTypeSet,
+        pub wildcards: WildcardLimits,
     }
 }
 
@@ -72,7 +73,7 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use super::Settings;
+    use super::{Settings, WildcardLimits};
 
     #[test]
     fn types_are_bits_of_the_set() {
@@ -85,6 +86,7 @@ mod tests {
             cgroup_depths: [0; _],
             resolver_ports: 0,
             query_types: [0; _],
+            wildcards: WildcardLimits { queries_per_second: 0, label_bytes: 0, entropy_bits: 0 },
         };
         assert!((0..=u16::MAX).all(|it| !settings.may_ask(it)));
         settings.query_types[0] = 1 << 1;

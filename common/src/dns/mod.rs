@@ -1,6 +1,7 @@
 //! DNS as the wire layer sees it: questions that leave, answers that arrive (RFC 1035).
 
 pub mod answer;
+mod burden;
 pub mod learn;
 pub mod message;
 mod name;
@@ -8,6 +9,7 @@ mod query;
 pub mod stream;
 
 pub use answer::{Answer, Heard, Room, hear};
+pub use burden::Burden;
 pub use message::{InvalidMessage, MESSAGE_BUFFER_BYTES, MessageBytes, Transport};
 pub use name::{Name, NameBuffer, NameMatch, match_name, read_name, short_hash};
-pub use query::{Asked, Question, Refusal, ask, read_question};
+pub use query::{Asked, Question, Refusal, ask, draw, read_question};

@@ -14,9 +14,11 @@ use crate::{
 /// Bytes in a word.
 pub(super) const WORD: usize = 8;
 const WORDS: usize = NAME_BUFFER_BYTES / WORD;
+/// One for each byte there is.
+const COUNTS: usize = 1 << u8::BITS;
 const MASK: usize = NAME_BUFFER_BYTES - 1;
 /// Labels and the root of the longest name (RFC 1035 §2.3.4: one byte a label at least).
-const LABELS: usize = NAME_BYTES.div_ceil(2);
+pub(super) const LABELS: usize = NAME_BYTES.div_ceil(2);
 
 /// Room for one name. The kernel keeps it in a per-CPU map: it is too large for the stack.
 ///
@@ -26,11 +28,13 @@ const LABELS: usize = NAME_BYTES.div_ceil(2);
 #[repr(C)]
 pub struct NameBuffer {
     words: [u64; 2 * WORDS],
+    /// How often each byte occurs, for whoever counts.
+    counts: [u64; COUNTS / WORD],
 }
 
 impl NameBuffer {
     pub const fn new() -> Self {
-        Self { words: [0; 2 * WORDS] }
+        Self { words: [0; 2 * WORDS], counts: [0; _] }
     }
 
     /// The name, lower-cased and filled up with zeros.
@@ -88,8 +92,25 @@ impl NameBuffer {
     }
 
     #[inline(always)]
-    fn byte(&self, at: usize) -> u8 {
+    pub(super) fn byte(&self, at: usize) -> u8 {
         self.words.as_bytes().get(at & MASK).copied().unwrap_or_default()
+    }
+
+    /// The veil keeps the compiler from making one byte-wise fill of it.
+    #[inline(always)]
+    pub(super) fn clear_counts<V: Veil>(&mut self, veil: &V) {
+        let mut zero = 0;
+        for word in &mut self.counts {
+            *word = zero;
+            zero = veil.veil(0) as u64;
+        }
+    }
+
+    /// The count of the byte at `at` of the name.
+    #[inline(always)]
+    pub(super) fn count_at(&mut self, at: usize) -> Option<&mut u8> {
+        let byte = usize::from(self.byte(at));
+        self.counts.as_mut_bytes().get_mut(byte)
     }
 }
 

@@ -2,16 +2,20 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+};
 
 use exeat_common::{
     abi::{
         Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
-        RuleKey, RuleValue, StreamValue, Workload, mode, workload_flag,
+        RuleKey, RuleValue, StreamValue, WildcardLimits, Workload, mode, workload_flag,
     },
     address::Address,
     bytes::Veil,
     decide::Tables,
+    dns::{Burden, draw},
     id::{PolicyId, SubjectId, WorkloadId},
     limits::FACT_SLOTS,
     memory::{Full, Memory},
@@ -40,6 +44,10 @@ pub(crate) struct World {
     pub(crate) flows: RefCell<BTreeMap<FlowKey, FlowValue>>,
     pub(crate) queries: RefCell<BTreeMap<QueryKey, QueryValue>>,
     pub(crate) streams: RefCell<BTreeMap<FlowKey, StreamValue>>,
+    pub(crate) limits: Option<WildcardLimits>,
+    /// What was spent of the rate below wildcards, and what went through.
+    pub(crate) spent: Cell<u64>,
+    pub(crate) carried: RefCell<Vec<Burden>>,
     pub(crate) notes: RefCell<Vec<Reason>>,
     /// Added to [`NOW`].
     pub(crate) later: u32,
@@ -231,6 +239,22 @@ impl Memory for World {
 
     fn may_ask(&self, query_type: u16) -> bool {
         !self.unasked_types.contains(&query_type)
+    }
+
+    fn wildcard_limits(&self) -> WildcardLimits {
+        let none = WildcardLimits { queries_per_second: 0, label_bytes: 0, entropy_bits: 0 };
+        self.limits.unwrap_or(none)
+    }
+
+    fn draw(&self, _: WorkloadId, burden: Burden, per_second: u32) -> bool {
+        if per_second != 0 {
+            match draw(self.spent.get(), self.now(), per_second) {
+                0 => return false,
+                spent => self.spent.set(spent),
+            }
+        }
+        self.carried.borrow_mut().push(burden);
+        true
     }
 
     fn note(&self, _: WorkloadId, reason: Reason) {

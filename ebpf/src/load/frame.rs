@@ -16,6 +16,7 @@ use exeat_common::{
     limits::{HEADER_BYTES, MESSAGE_BYTES},
     packet::{ETHERNET_BYTES, HEADER_BUFFER_BYTES, Packet},
 };
+use zerocopy::IntoBytes as _;
 
 /// What the context says of a frame. All fields are read here, at once: the verifier refuses a
 /// context pointer that was moved by a branch.
@@ -107,7 +108,7 @@ fn load_bytes(ctx: &TcContext, offset: usize, to: *mut u8, length: usize) -> boo
 /// Overwrites bytes of the frame. Checksums are the caller's.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "offsets are below 2^17, sizes below 64")]
-fn store<const N: usize>(ctx: &TcContext, offset: usize, bytes: [u8; N]) -> bool {
+fn store<const N: usize>(ctx: &TcContext, offset: usize, bytes: &[u8; N]) -> bool {
     // SAFETY: `bytes` is `N` bytes long and outlives the call; the kernel checks the offset.
     let failed = unsafe {
         bpf_skb_store_bytes(ctx.skb.skb, offset as u32, bytes.as_ptr().cast(), N as u32, 0)
@@ -142,7 +143,7 @@ pub(crate) fn replace_word(
     let failed = unsafe {
         bpf_l4_csum_replace(ctx.skb.skb, checksum as u32, u64::from(old), u64::from(new), flags)
     };
-    failed == 0 && store(ctx, offset, new_bytes)
+    failed == 0 && store(ctx, offset, &new_bytes)
 }
 
 /// Reads one big-endian word of the frame.
@@ -158,26 +159,36 @@ pub(crate) fn swap_ends(ctx: &TcContext, packet: &Packet) -> bool {
     const MAC: usize = 6;
     const V4_SOURCE_AT: usize = ETHERNET_BYTES + 12;
     const V6_SOURCE_AT: usize = ETHERNET_BYTES + 8;
+    // Loaded the other way round: to rotate a slice takes 256 bytes of stack.
     let mut macs = [0_u8; 2 * MAC];
-    if !load_bytes(ctx, 0, macs.as_mut_ptr(), macs.len()) {
+    let (to, from) = macs.split_at_mut(MAC);
+    if !load_bytes(ctx, MAC, to.as_mut_ptr(), MAC) || !load_bytes(ctx, 0, from.as_mut_ptr(), MAC) {
         return false;
     }
-    macs.rotate_left(MAC);
-    let source = packet.source.octets();
-    let destination = packet.destination.octets();
+    // From where they lie in the scratch: copies would take up the stack.
+    let (source, destination) = (packet.source.as_bytes(), packet.destination.as_bytes());
     let ends_swapped = if packet.source.is_v4() {
-        match (destination.last_chunk::<4>(), source.last_chunk::<4>()) {
-            (Some(to), Some(from)) => {
-                store(ctx, V4_SOURCE_AT, *to) && store(ctx, V4_SOURCE_AT + to.len(), *from)
-            }
-            _ => false,
-        }
+        swap_addresses::<4>(ctx, V4_SOURCE_AT, source, destination)
     } else {
-        store(ctx, V6_SOURCE_AT, destination) && store(ctx, V6_SOURCE_AT + 16, source)
+        swap_addresses::<16>(ctx, V6_SOURCE_AT, source, destination)
     };
     let [a, b] = packet.destination_port.to_be_bytes();
     let [c, d] = packet.source_port.to_be_bytes();
-    ends_swapped && store(ctx, packet.transport, [a, b, c, d]) && store(ctx, 0, macs)
+    ends_swapped && store(ctx, packet.transport, &[a, b, c, d]) && store(ctx, 0, &macs)
+}
+
+/// Writes the last `N` bytes of each address into the other's place; the source stands first.
+#[inline(always)]
+fn swap_addresses<const N: usize>(
+    ctx: &TcContext,
+    source_at: usize,
+    source: &[u8],
+    destination: &[u8],
+) -> bool {
+    match (destination.last_chunk::<N>(), source.last_chunk::<N>()) {
+        (Some(to), Some(from)) => store(ctx, source_at, to) && store(ctx, source_at + N, from),
+        _ => false,
+    }
 }
 
 /// Hands the frame to the other end of the veth it came from: the pod.

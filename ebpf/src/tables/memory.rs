@@ -6,8 +6,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use exeat_common::{
-    abi::{Fact, FactKey, FlowKey, FlowValue, QueryKey, QueryValue, StreamValue},
+    abi::{Fact, FactKey, FlowKey, FlowValue, QueryKey, QueryValue, StreamValue, WildcardLimits},
     decide::Tables as _,
+    dns::Burden,
     id::{SubjectId, WorkloadId},
     limits::{
         FACT_SLOTS, FACTS_ENTRIES, FACTS_PER_WORKLOAD, FLOWS_ENTRIES, QUERIES_ENTRIES,
@@ -20,6 +21,7 @@ use exeat_common::{
 use super::{
     Maps, settings,
     share::{Share, share},
+    wildcard::draw_one,
     word::{Word, words},
 };
 use crate::count::{self, Tally};
@@ -150,6 +152,18 @@ impl Memory for Maps<'_> {
     #[inline(always)]
     fn may_ask(&self, query_type: u16) -> bool {
         settings().is_some_and(|settings| settings.may_ask(query_type))
+    }
+
+    /// Without settings there is no limit; but then nothing is granted either.
+    #[inline(always)]
+    fn wildcard_limits(&self) -> WildcardLimits {
+        let none = WildcardLimits { queries_per_second: 0, label_bytes: 0, entropy_bits: 0 };
+        settings().map_or(none, |settings| settings.wildcards)
+    }
+
+    #[inline(always)]
+    fn draw(&self, workload: WorkloadId, burden: Burden, per_second: u32) -> bool {
+        draw_one(workload, burden, per_second)
     }
 
     #[inline(always)]

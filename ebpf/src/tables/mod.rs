@@ -3,6 +3,7 @@
 mod clock;
 mod memory;
 mod share;
+mod wildcard;
 mod word;
 
 use core::ptr;

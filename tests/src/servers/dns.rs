@@ -134,6 +134,11 @@ impl DnsServer {
         self.zone().asked.get(&canonical(name)).copied().unwrap_or(0)
     }
 
+    /// Every name that was asked about, in lower case and without the trailing dot.
+    pub fn names_asked(&self) -> Vec<String> {
+        self.zone().asked.keys().cloned().collect()
+    }
+
     pub fn asked_total(&self) -> u64 {
         self.zone().asked.values().sum()
     }

@@ -32,6 +32,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("ebpf/src/tables/memory.rs", "map values are pointers from the kernel"),
     ("ebpf/src/tables/mod.rs", "map values are pointers from the kernel"),
     ("ebpf/src/tables/share.rs", "map values are pointers from the kernel"),
+    ("ebpf/src/tables/wildcard.rs", "map values are pointers from the kernel"),
     (
         "ebpf/src/tables/word.rs",
         "a word in a map value is read and written whole, by inline assembly too",

@@ -25,7 +25,8 @@ use aya::{
     programs::{Program, ProgramError},
 };
 use exeat_common::{
-    abi::{CounterKey, CounterValue},
+    abi::{CounterKey, CounterValue, WildcardValue},
+    id::WorkloadId,
     limits::{map, program},
 };
 
@@ -197,6 +198,10 @@ impl Datapath for Kernel {
 
     fn counters(&mut self) -> Result<Vec<(CounterKey, CounterValue)>, KernelError> {
         self.maps.counters()
+    }
+
+    fn wildcards(&mut self) -> Result<Vec<(WorkloadId, WildcardValue)>, KernelError> {
+        self.maps.wildcards()
     }
 
     fn collect_garbage(&mut self) -> Result<Collected, KernelError> {

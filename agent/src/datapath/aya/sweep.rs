@@ -97,6 +97,11 @@ impl Maps {
         for workload in gone {
             remove(map::QUOTA, self.quota.remove(&Abi(workload)))?;
         }
+        for (workload, _) in self.wildcards()? {
+            if !known.contains(&workload) {
+                remove(map::WILDCARDS, self.wildcards.remove(&Abi(workload)))?;
+            }
+        }
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use exeat_common::{
     abi::{
         CounterKey, CounterValue, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong,
         NameKeyShort, NameValue, PrefixData, QuotaValue, ResolverKey, RuleKey, RuleValue, Settings,
-        Workload,
+        WildcardValue, Workload,
     },
     id::{SubjectId, WorkloadId},
     limits::{
@@ -42,6 +42,7 @@ pub(super) struct Maps {
     pub(super) facts: Table<FactKey, FactValue>,
     pub(super) flows: Table<FlowKey, FlowValue>,
     pub(super) quota: Table<WorkloadId, QuotaValue>,
+    pub(super) wildcards: Table<WorkloadId, WildcardValue>,
     counters: PerCpuHashMap<MapData, Abi<CounterKey>, Abi<CounterValue>>,
     settings: Array<MapData, Abi<Settings>>,
 }
@@ -77,6 +78,7 @@ impl Maps {
             facts: open(ebpf, map::FACTS)?,
             flows: open(ebpf, map::FLOWS)?,
             quota: open(ebpf, map::QUOTA)?,
+            wildcards: open(ebpf, map::WILDCARDS)?,
             counters: open(ebpf, map::COUNTERS)?,
             settings: open(ebpf, map::SETTINGS)?,
         })
@@ -200,6 +202,12 @@ impl Maps {
             .collect()
     }
 
+    pub(super) fn wildcards(&self) -> Result<Vec<(WorkloadId, WildcardValue)>, KernelError> {
+        let unpack = |(Abi(workload), Abi(value))| (workload, value);
+        let entries = self.wildcards.iter();
+        entries.map(|it| it.map(unpack).map_err(failed("read", map::WILDCARDS))).collect()
+    }
+
     /// Entries of every hash and trie, by walking their keys.
     pub(super) fn usage(&self) -> Vec<MapUsage> {
         let usage = |map, entries: usize, capacity: usize| MapUsage {
@@ -218,6 +226,7 @@ impl Maps {
             usage(map::FACTS, self.facts.keys().count(), FACTS_ENTRIES),
             usage(map::FLOWS, self.flows.keys().count(), FLOWS_ENTRIES),
             usage(map::QUOTA, self.quota.keys().count(), WORKLOADS_ENTRIES),
+            usage(map::WILDCARDS, self.wildcards.keys().count(), WORKLOADS_ENTRIES),
             usage(map::COUNTERS, self.counters.keys().count(), COUNTERS_ENTRIES),
         ];
         all.extend(self.targets.usage());

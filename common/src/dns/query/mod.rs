@@ -2,10 +2,13 @@
 
 mod question;
 mod refusal;
+mod tunnel;
 
 pub use question::{Question, read_question};
 pub use refusal::Refusal;
 use refusal::refuse;
+pub use tunnel::draw;
+use tunnel::is_too_much;
 
 use super::{
     message::{MessageBytes, Transport},
@@ -62,6 +65,16 @@ pub fn ask<M: Memory>(
     };
     if !is_relaxed && !memory.may_ask(question.query_type) {
         return refuse(&question, Reason::QueryType, memory);
+    }
+    // Internal names are asked of nobody outside, and where everything is allowed nothing is held.
+    let covered = question.name.length.saturating_sub(found.suffix);
+    if reason == Reason::NameGranted
+        && !found.internal
+        && !is_relaxed
+        && covered != 0
+        && is_too_much(workload.id, buffer, covered, memory)
+    {
+        return refuse(&question, Reason::QueryLimit, memory);
     }
     let key = QueryKey {
         workload: workload.id,

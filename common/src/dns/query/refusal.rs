@@ -41,12 +41,15 @@ pub(super) fn refuse<M: Memory>(question: &Question, reason: Reason, memory: &M)
 /// A name that is not granted does not exist, or is refused, as configured. A type that may not be
 /// asked for is one the name does not have: "does not exist" would speak of all its types at once
 /// (RFC 8020 §2), and resolvers that were refused go on to ask somebody else. Without an SOA record
-/// nobody keeps the answer (RFC 2308 §5).
+/// nobody keeps the answer (RFC 2308 §5). A question too many is refused: it may be asked again
+/// later, and the name may well exist.
 #[inline(always)]
 fn response_code<M: Memory>(reason: Reason, memory: &M) -> u16 {
     if matches!(reason, Reason::QueryType) {
         rcode::NO_ERROR
-    } else if memory.setting_flags() & setting_flag::DNS_REFUSED != 0 {
+    } else if matches!(reason, Reason::QueryLimit)
+        || memory.setting_flags() & setting_flag::DNS_REFUSED != 0
+    {
         rcode::REFUSED
     } else {
         rcode::NAME_ERROR

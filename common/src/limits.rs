@@ -111,6 +111,13 @@ pub const MESSAGE_COPY_BYTES: usize = 1_232;
 /// fit one packet (DNS flag day 2020).
 pub const EDNS_BYTES: u16 = 1_232;
 
+/// Addresses that a question for a name is answered with in place, at most. With the longest name
+/// the message still fits 512 bytes, which every client takes (RFC 1035 §4.2.1).
+pub const TOLD_ADDRESSES: u32 = 8;
+/// TTL of such an answer: as that of Istio's DNS proxy. A change of the registry is in force at
+/// once, and a client that keeps an address which is nobody's any more is denied.
+pub const TOLD_TTL_SECONDS: u32 = 30;
+
 /// Steps of the answer walk: one a label or a record.
 pub const ANSWER_STEPS: usize = 192;
 /// Addresses learned from one answer; a power of two. What comes after them is not learned.

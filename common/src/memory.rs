@@ -1,7 +1,8 @@
 //! What the wire layer remembers between packets: flows, queries and facts.
 
 use crate::{
-    abi::{FactKey, FlowKey, FlowValue, QueryKey, QueryValue},
+    abi::{BackendKey, FactKey, FlowKey, FlowValue, QueryKey, QueryValue},
+    address::Address,
     bytes::Veil,
     decide::Tables,
     id::SubjectId,
@@ -48,6 +49,8 @@ pub trait Memory: Tables + Veil {
     fn minimum_ttl_seconds(&self) -> u32;
     /// Whether questions of this record type may leave.
     fn may_ask(&self, query_type: u16) -> bool;
+    /// The address of one backend of a target; none past the last.
+    fn backend(&self, key: &BackendKey) -> Option<Address>;
     /// Counts something beside the verdict of the packet at hand.
     fn note(&self, workload: crate::id::WorkloadId, reason: Reason);
 }

@@ -4,12 +4,13 @@ use aya_ebpf::programs::TcContext;
 use exeat_common::{
     abi::Workload,
     bytes::Bytes,
-    dns::{Answer, Asked, Refusal, Transport, ask, hear},
+    dns::{Answer, Asked, Refusal, Telling, Transport, ask, hear, tell},
     flow::protocol,
     id::WorkloadId,
     limits::EDNS_BYTES,
     packet::Packet,
     reason::{Layer, Reason, Verdict},
+    reply,
 };
 
 use crate::{
@@ -44,6 +45,10 @@ pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch)
             count(workload.id, scratch.facts, Verdict::Deny, refusal.reason);
             count::report_refusal(scratch, workload.id, &refusal);
             turn_round(ctx, &scratch.packet, &refusal)
+        }
+        Asked::Tell(telling) => {
+            count(workload.id, scratch.facts, Verdict::Allow, Reason::AnsweredHere);
+            answer_here(ctx, workload.id, scratch, &telling)
         }
         Asked::Drop(reason) => {
             count(workload.id, scratch.facts, Verdict::Deny, reason);
@@ -146,6 +151,25 @@ fn turn_round(ctx: &TcContext, packet: &Packet, refusal: &Refusal) -> Fate {
     let flags_at = packet.payload + FLAGS_AT;
     let done = load::replace_word(ctx, checksum, flags_at, refusal.old_flags, refusal.new_flags)
         && load::swap_ends(ctx, packet);
+    if done { Fate::Return } else { Fate::Stop }
+}
+
+/// Turns a query into its answer. The agent gets a copy, as of every answer that gives a name
+/// addresses.
+#[inline(never)]
+fn answer_here(
+    ctx: &TcContext,
+    workload: WorkloadId,
+    scratch: &mut Scratch,
+    telling: &Telling,
+) -> Fate {
+    let Scratch { packet, header, reply, facts, answer: area, veil, .. } = scratch;
+    let maps = Maps::new(veil);
+    let length = tell(telling, &mut area.message, &maps);
+    let message = Bytes::new(&area.message, length);
+    let done = reply::answer(packet, &Bytes::new(header, facts.length), &message, &maps, reply)
+        && load::replace_by_datagram(ctx, packet, reply, &area.message, length);
+    count::copy_answer(scratch, workload, telling.pattern, length);
     if done { Fate::Return } else { Fate::Stop }
 }
 

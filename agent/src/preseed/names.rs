@@ -35,7 +35,7 @@ pub struct Questions {
     pub left_out: usize,
 }
 
-/// The exact names that the policies of these workloads are granted.
+/// The exact names that the policies of these workloads are granted, and that a resolver answers.
 pub fn questions(image: &Image, workloads: &[(WorkloadId, PolicyId)]) -> Questions {
     let names = exact_names(image);
     let policies: BTreeSet<PolicyId> = workloads.iter().map(|(_, policy)| *policy).collect();
@@ -43,8 +43,12 @@ pub fn questions(image: &Image, workloads: &[(WorkloadId, PolicyId)]) -> Questio
     let mut left_out: BTreeSet<SubjectId> = BTreeSet::new();
     for policy in policies {
         let rules = image.rules.range(rules_of(policy)).map(|(key, _)| key);
-        let subjects =
-            rules.filter(|key| **key == RuleKey::grant(policy, key.subject)).map(|key| key.subject);
+        let is_answered_here =
+            |subject| image.rules.contains_key(&RuleKey::answer(policy, subject));
+        let subjects = rules
+            .filter(|key| **key == RuleKey::grant(policy, key.subject))
+            .map(|key| key.subject)
+            .filter(|subject| !is_answered_here(*subject));
         for (count, subject) in subjects.filter(|it| names.contains_key(it)).enumerate() {
             let is_new = !granted.contains_key(&subject);
             if count >= NAMES_PER_POLICY || (is_new && granted.len() >= NAMES_MOST) {

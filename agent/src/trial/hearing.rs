@@ -8,7 +8,7 @@ use std::{
 
 use exeat_common::{
     abi::{
-        Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
+        BackendKey, Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
         RuleKey, RuleValue, Workload,
     },
     address::Address,
@@ -91,6 +91,7 @@ impl<'a> Hearing<'a> {
         match asked {
             Asked::Pass { .. } => {}
             Asked::Refuse(refusal) => return refusal.reason,
+            Asked::Tell(_) => return Reason::AnsweredHere,
             Asked::Drop(reason) => return reason,
         }
         let packet = Packet::udp(resolver, client);
@@ -237,6 +238,12 @@ impl Memory for Heard<'_> {
 
     fn may_ask(&self, query_type: u16) -> bool {
         self.image.settings.is_some_and(|settings| settings.may_ask(query_type))
+    }
+
+    fn backend(&self, key: &BackendKey) -> Option<Address> {
+        let target = self.image.targets.get(&key.target)?;
+        let backend = target.backends.get(usize::try_from(key.index).ok()?)?;
+        backend.address.map(Address::from)
     }
 
     fn note(&self, _: WorkloadId, reason: Reason) {

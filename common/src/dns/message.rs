@@ -17,20 +17,35 @@ pub const HEADER: usize = 12;
 /// Class IN.
 pub const CLASS_IN: u16 = 1;
 
-/// Record types that are told apart (RFC 1035 §3.2.2, RFC 3596 §2.1, RFC 6891 §6.1.1).
+/// Record types that are told apart (RFC 1035 §3.2.2, RFC 3596 §2.1, RFC 6891 §6.1.1, RFC 9460 §14).
 pub mod record {
     pub const A: u16 = 1;
     pub const AAAA: u16 = 28;
     pub const OPT: u16 = 41;
+    pub const SVCB: u16 = 64;
+    pub const HTTPS: u16 = 65;
 }
 
 /// Bits of the flags word (RFC 1035 §4.1.1).
 pub mod flag {
     pub const RESPONSE: u16 = 0x8000;
     pub const OPCODE: u16 = 0x7800;
+    pub const AUTHORITATIVE: u16 = 0x0400;
     pub const TRUNCATED: u16 = 0x0200;
     pub const RECURSION_DESIRED: u16 = 0x0100;
     pub const RECURSION_AVAILABLE: u16 = 0x0080;
+    /// RFC 4035 §3.1.6.
+    pub const CHECKING_DISABLED: u16 = 0x0010;
+}
+
+/// Parts of an EDNS record (RFC 6891 §6.1.3, RFC 3225 §3).
+pub mod edns {
+    /// The version, in the word that has the extended response code before it.
+    pub const VERSION: u16 = 0x00ff;
+    /// In the flags word.
+    pub const DNSSEC_OK: u16 = 0x8000;
+    /// Extended response code BADVERS, of which the header holds the last four bits.
+    pub const BAD_VERSION: u8 = 1;
 }
 
 /// Response codes, the last four bits of the flags word (RFC 1035 §4.1.1).

@@ -9,4 +9,4 @@ mod query;
 pub use answer::{Answer, FoundList, Heard, Room, hear};
 pub use message::{InvalidMessage, MESSAGE_BUFFER_BYTES, MessageBytes, Transport};
 pub use name::{Name, NameBuffer, NameMatch, match_name, read_name};
-pub use query::{Asked, Question, Refusal, ask, read_question};
+pub use query::{Asked, Question, Refusal, TOLD_BYTES, Telling, ask, read_question, tell};

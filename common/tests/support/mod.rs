@@ -6,7 +6,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 
 use exeat_common::{
     abi::{
-        Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
+        BackendKey, Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
         RuleKey, RuleValue, Workload, mode,
     },
     address::Address,
@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) names: BTreeMap<Vec<u8>, NameValue>,
     pub(crate) flags: u32,
     pub(crate) generation: u32,
+    /// Backends of targets.
+    pub(crate) backends: BTreeMap<BackendKey, Address>,
     pub(crate) full: bool,
     /// Record types that may not be asked for.
     pub(crate) unasked_types: Vec<u16>,
@@ -218,6 +220,10 @@ impl Memory for World {
 
     fn may_ask(&self, query_type: u16) -> bool {
         !self.unasked_types.contains(&query_type)
+    }
+
+    fn backend(&self, key: &BackendKey) -> Option<Address> {
+        self.backends.get(key).copied()
     }
 
     fn note(&self, _: WorkloadId, reason: Reason) {

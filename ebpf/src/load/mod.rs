@@ -9,7 +9,7 @@ pub(crate) use frame::{
     FrameFacts, frame_facts, load_header, load_message, load_word, replace_word, return_to_pod,
     swap_ends,
 };
-pub(crate) use replace::{copy_to_pod, replace};
+pub(crate) use replace::{copy_to_pod, replace, replace_by_datagram};
 pub(crate) use scratch::{Hook, Scratch, scratch};
 pub(crate) use socket::{
     Destination, Process, ancestor_cgroup, current_process, destination4, destination6, local_port,

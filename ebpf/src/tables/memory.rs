@@ -6,7 +6,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use exeat_common::{
-    abi::{Fact, FactKey, FlowKey, FlowValue, QueryKey, QueryValue},
+    abi::{BackendKey, Fact, FactKey, FlowKey, FlowValue, QueryKey, QueryValue},
+    address::Address,
     decide::Tables as _,
     id::{SubjectId, WorkloadId},
     limits::{FACT_SLOTS, FACTS_ENTRIES, FACTS_PER_WORKLOAD, FLOWS_ENTRIES, QUERIES_ENTRIES},
@@ -15,7 +16,7 @@ use exeat_common::{
 };
 
 use super::{
-    Maps, settings,
+    BACKENDS, Maps, settings,
     share::{Share, share},
     word::{Word, words},
 };
@@ -132,6 +133,12 @@ impl Memory for Maps<'_> {
     #[inline(always)]
     fn may_ask(&self, query_type: u16) -> bool {
         settings().is_some_and(|settings| settings.may_ask(query_type))
+    }
+
+    #[inline(always)]
+    fn backend(&self, key: &BackendKey) -> Option<Address> {
+        // SAFETY: the content of a target never changes; the copy is taken at once.
+        unsafe { BACKENDS.get(key) }.map(|backend| backend.address)
     }
 
     #[inline(always)]

@@ -14,7 +14,7 @@ use crate::{
         close,
         ids::Ids,
         image::Prefix,
-        view::{Action, Denial, Granted, Ports, View},
+        view::{ANSWER, Action, Denial, Granted, Ports, View},
     },
     registry::cidr,
 };
@@ -91,7 +91,11 @@ impl Written {
         let mut mark: Option<RuleValue> = None;
         for (&(port, protocol), granted) in ports {
             let value = rule(granted, numbering);
-            self.rules.push((RuleKey::new(policy, subject, port, protocol), value));
+            let key = match (port, protocol) {
+                ANSWER => RuleKey::answer(policy, subject),
+                _ => RuleKey::new(policy, subject, port, protocol),
+            };
+            self.rules.push((key, value));
             // The subject is open if any of its ports is.
             mark = mark.filter(|mark| mark.action == action::ALLOW).or(Some(value));
         }

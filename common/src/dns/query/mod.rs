@@ -2,10 +2,13 @@
 
 mod question;
 mod refusal;
+mod telling;
 
 pub use question::{Question, read_question};
 pub use refusal::Refusal;
 use refusal::refuse;
+use telling::telling;
+pub use telling::{TOLD_BYTES, Telling, tell};
 
 use super::{
     message::{MessageBytes, Transport},
@@ -28,8 +31,10 @@ pub enum Asked {
         reason: Reason,
         clamp_at: usize,
     },
-    /// Answer it in place.
+    /// Answer it in place: the name, or its type, is not there.
     Refuse(Refusal),
+    /// Answer it in place with the addresses that the registry gives the name.
+    Tell(Telling),
     Drop(Reason),
 }
 
@@ -61,6 +66,13 @@ pub fn ask<M: Memory>(
     };
     if !is_relaxed && !memory.may_ask(question.query_type) {
         return refuse(&question, transport, Reason::QueryType, memory);
+    }
+    // Over TCP the resolver is asked: an answer would be longer than the question, and every number
+    // of the connection after it would be wrong.
+    if transport == Transport::Udp
+        && let Some(telling) = telling(workload, found.pattern, &question, message, memory)
+    {
+        return Asked::Tell(telling);
     }
     let key = QueryKey {
         workload: workload.id,

@@ -4,7 +4,7 @@ use aya_ebpf::programs::TcContext;
 use exeat_common::{
     abi::Workload,
     bytes::Bytes,
-    dns::{Answer, Asked, Refusal, Telling, Transport, ask, hear, tell},
+    dns::{Answer, Asked, Refusal, Transport, ask, hear, tell},
     flow::protocol,
     id::WorkloadId,
     limits::EDNS_BYTES,
@@ -47,8 +47,8 @@ pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch)
             turn_round(ctx, &scratch.packet, &refusal)
         }
         Asked::Tell(telling) => {
-            count(workload.id, scratch.facts, Verdict::Allow, Reason::AnsweredHere);
-            answer_here(ctx, workload.id, scratch, &telling)
+            scratch.telling = telling;
+            Fate::Stop
         }
         Asked::Drop(reason) => {
             count(workload.id, scratch.facts, Verdict::Deny, reason);
@@ -154,23 +154,28 @@ fn turn_round(ctx: &TcContext, packet: &Packet, refusal: &Refusal) -> Fate {
     if done { Fate::Return } else { Fate::Stop }
 }
 
-/// Turns a query into its answer. The agent gets a copy, as of every answer that gives a name
-/// addresses.
+/// Turns a query into its answer, as the scratch says. The agent gets a copy, as of every answer that
+/// gives a name addresses.
 #[inline(never)]
-fn answer_here(
-    ctx: &TcContext,
-    workload: WorkloadId,
-    scratch: &mut Scratch,
-    telling: &Telling,
-) -> Fate {
-    let Scratch { packet, header, reply, facts, answer: area, veil, .. } = scratch;
-    let maps = Maps::new(veil);
-    let length = tell(telling, &mut area.message, &maps);
-    let message = Bytes::new(&area.message, length);
-    let done = reply::answer(packet, &Bytes::new(header, facts.length), &message, &maps, reply)
-        && load::replace_by_datagram(ctx, packet, reply, &area.message, length);
-    count::copy_answer(scratch, workload, telling.pattern, length);
+pub(crate) fn answer_here(ctx: &TcContext, workload: WorkloadId, scratch: &mut Scratch) -> Fate {
+    count(workload, scratch.facts, Verdict::Allow, Reason::AnsweredHere);
+    let length = compose(scratch);
+    count::copy_answer(scratch, workload, scratch.telling.pattern, length);
+    let Scratch { packet, reply, answer, .. } = scratch;
+    let done =
+        length != 0 && load::replace_by_datagram(ctx, packet, reply, &answer.message, length);
     if done { Fate::Return } else { Fate::Stop }
+}
+
+/// Writes the answer and the headers before it; returns its length, or 0 if that fails.
+#[inline(never)]
+fn compose(scratch: &mut Scratch) -> usize {
+    let Scratch { packet, header, reply, facts, telling, answer, veil, .. } = scratch;
+    let maps = Maps::new(veil);
+    let length = tell(telling, &mut answer.message, &maps);
+    let message = Bytes::new(&answer.message, length);
+    let header = Bytes::new(header, facts.length);
+    if reply::answer(packet, &header, &message, &maps, reply) { length } else { 0 }
 }
 
 #[inline(always)]

@@ -40,8 +40,6 @@ pub mod flag {
 
 /// Parts of an EDNS record (RFC 6891 §6.1.3, RFC 3225 §3).
 pub mod edns {
-    /// The version, in the word that has the extended response code before it.
-    pub const VERSION: u16 = 0x00ff;
     /// In the flags word.
     pub const DNSSEC_OK: u16 = 0x8000;
     /// Extended response code BADVERS, of which the header holds the last four bits.

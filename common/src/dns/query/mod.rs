@@ -70,7 +70,7 @@ pub fn ask<M: Memory>(
     // Over TCP the resolver is asked: an answer would be longer than the question, and every number
     // of the connection after it would be wrong.
     if transport == Transport::Udp
-        && let Some(telling) = telling(workload, found.pattern, &question, message, memory)
+        && let Some(telling) = telling(workload, found.pattern, &question, memory)
     {
         return Asked::Tell(telling);
     }

@@ -3,7 +3,7 @@
 use super::Question;
 use crate::{
     abi::{BackendKey, RuleKey, Workload},
-    bytes::{SLACK, kept},
+    bytes::{Bytes, SLACK, kept},
     dns::{
         message::{CLASS_IN, HEADER, MESSAGE_BUFFER_BYTES, MessageBytes, edns, flag, record},
         name::Name,
@@ -26,23 +26,17 @@ const POINTER: u16 = 0xc000 | HEADER as u16;
 const OPT_BYTES: usize = 11;
 
 /// How to turn a query into its answer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Telling {
     /// Whose name it is.
     pub pattern: SubjectId,
-    /// Target that lists the addresses.
+    /// Target that lists the addresses; never 0.
     pub target: u32,
     /// Of them those of this type are told: none, if it is neither A nor AAAA.
     pub query_type: u16,
     pub name: Name,
     /// Flags word of the answer.
     pub flags: u16,
-    /// Whether the query has an EDNS record.
-    pub has_edns: bool,
-    /// Last word of the fixed part of the answer's EDNS record.
-    pub edns_flags: u16,
-    /// The version of EDNS is one we do not know.
-    pub is_other_version: bool,
 }
 
 /// Whether a question about a granted name is answered in place: the policy has addresses for it, and
@@ -53,7 +47,6 @@ pub(super) fn telling<M: Memory>(
     workload: &Workload,
     pattern: SubjectId,
     question: &Question,
-    message: &MessageBytes<'_>,
     memory: &M,
 ) -> Option<Telling> {
     let kind = question.query_type;
@@ -61,10 +54,6 @@ pub(super) fn telling<M: Memory>(
         return None;
     }
     let rule = memory.rule(&RuleKey::answer(workload.policy, pattern))?;
-    let has_edns = question.edns_size_at != 0;
-    // The size is followed by extended code, version and flags.
-    let code_and_version = message.u16(question.edns_size_at + 2).unwrap_or_default();
-    let edns_flags = message.u16(question.edns_size_at + 4).unwrap_or_default();
     Some(Telling {
         pattern,
         target: rule.target,
@@ -75,10 +64,6 @@ pub(super) fn telling<M: Memory>(
             | flag::AUTHORITATIVE
             | flag::RECURSION_AVAILABLE
             | (question.flags & (flag::RECURSION_DESIRED | flag::CHECKING_DISABLED)),
-        has_edns,
-        // RFC 3225 §3.
-        edns_flags: edns_flags & edns::DNSSEC_OK,
-        is_other_version: has_edns && code_and_version & edns::VERSION != 0,
     })
 }
 
@@ -92,16 +77,15 @@ pub fn tell<M: Memory>(
     memory: &M,
 ) -> usize {
     let mut at = memory.veil(HEADER + telling.name.length + 4);
+    let edns = Edns::read(&Bytes::new(message, MESSAGE_BYTES), at);
     let mut answers = 0;
-    // RFC 6891 §6.1.3: to another version the answer is that we have version 0.
-    let wanted = if telling.is_other_version { 0 } else { telling.query_type };
     for index in 0..TOLD_ADDRESSES {
         let key = BackendKey { target: telling.target, index };
         let Some(address) = memory.backend(&key) else {
             break;
         };
         let kind = if address.is_v4() { record::A } else { record::AAAA };
-        if kind != wanted {
+        if kind != telling.query_type || edns.code != 0 {
             continue;
         }
         let [.., a, b, c, d] = address.octets();
@@ -116,18 +100,53 @@ pub fn tell<M: Memory>(
         at = memory.veil(at);
         answers += 1;
     }
-    if telling.has_edns {
-        put(message, at, edns_record(telling));
-        at += OPT_BYTES;
+    if edns.records != 0 {
+        put(message, at, edns.record());
+        at = memory.veil(at + OPT_BYTES);
     }
-    let counts = [telling.flags, 1, answers, 0, u16::from(telling.has_edns)];
+    let counts = [telling.flags, 1, answers, 0, edns.records];
     for (index, word) in counts.into_iter().enumerate() {
         put(message, 2 + 2 * index, word.to_be_bytes());
     }
     // Whoever takes sums reads whole words.
     put(message, at, [0; 4]);
-    memory.veil(at)
+    at
 }
+
+/// The EDNS record of an answer.
+struct Edns {
+    /// One if the query has one.
+    records: u16,
+    /// Extended response code.
+    code: u8,
+    flags: u16,
+}
+
+impl Edns {
+    /// Reads that of a query whose question ends at `at`: after root name, type and size come
+    /// extended code, version and flags.
+    #[inline(always)]
+    fn read(query: &MessageBytes<'_>, at: usize) -> Self {
+        let records = query.u16(ADDITIONALS_AT).unwrap_or_default();
+        let version = query.u8(at + 6).unwrap_or_default();
+        let flags = query.u16(at + 7).unwrap_or_default();
+        // RFC 6891 §6.1.3: the answer to another version is that we have version 0.
+        let code = if records != 0 && version != 0 { edns::BAD_VERSION } else { 0 };
+        // RFC 3225 §3.
+        Self { records, code, flags: flags & edns::DNSSEC_OK }
+    }
+
+    /// Root name, type, size, extended code, version 0, flags, no options.
+    #[inline(always)]
+    fn record(&self) -> [u8; OPT_BYTES] {
+        let [[a, b], [c, d], [e, f]] =
+            [record::OPT, EDNS_BYTES, self.flags].map(u16::to_be_bytes);
+        [0, a, b, c, d, self.code, 0, e, f, 0, 0]
+    }
+}
+
+/// Offset of the number of additional records.
+const ADDITIONALS_AT: usize = 10;
 
 #[inline(always)]
 #[expect(clippy::many_single_char_names, reason = "bytes of words")]
@@ -136,14 +155,6 @@ const fn fixed(kind: u16, length: u16) -> [u8; FIXED] {
         [POINTER.to_be_bytes(), kind.to_be_bytes(), CLASS_IN.to_be_bytes(), length.to_be_bytes()];
     let [w, x, y, z] = TOLD_TTL_SECONDS.to_be_bytes();
     [n, o, t, u, c, d, w, x, y, z, l, m]
-}
-
-/// Root name, type, size, extended code, version 0, flags, no options.
-#[inline(always)]
-fn edns_record(telling: &Telling) -> [u8; OPT_BYTES] {
-    let [[a, b], [c, d], [e, f]] = [record::OPT, EDNS_BYTES, telling.edns_flags].map(u16::to_be_bytes);
-    let code = if telling.is_other_version { edns::BAD_VERSION } else { 0 };
-    [0, a, b, c, d, code, 0, e, f, 0, 0]
 }
 
 /// Writes `K` bytes at `at`, which lies within [`MESSAGE_BYTES`]; returns where they end.

@@ -116,7 +116,10 @@ fn a_question_becomes_its_own_answer() {
         assert_eq!((&bytes[..2], &bytes[12..end]), (&query[..2], &query[12..]), "{kind}");
         let message = read(&bytes);
         let meta = &message.metadata;
-        assert_eq!((meta.message_type, meta.response_code), (MessageType::Response, ResponseCode::NoError));
+        assert_eq!(
+            (meta.message_type, meta.response_code),
+            (MessageType::Response, ResponseCode::NoError)
+        );
         assert!(meta.authoritative && meta.recursion_desired && meta.recursion_available);
         assert!(!meta.truncation && message.edns.is_none());
         let wanted: Vec<IpAddr> = wanted.iter().map(|it| it.parse().expect("an address")).collect();
@@ -143,7 +146,8 @@ fn a_family_that_the_host_has_no_address_of_has_no_records() {
 fn flags_of_the_question_are_copied_as_far_as_they_are_the_clients() {
     let world = world(&BOTH);
     let mut query = question("db.internal.example", RecordType::A, None);
-    for (flags, wanted) in [(0x0000, 0x8480), (0x0100, 0x8580), (0x0110, 0x8590), (0x0130, 0x8590)] {
+    for (flags, wanted) in [(0x0000, 0x8480), (0x0100, 0x8580), (0x0110, 0x8590), (0x0130, 0x8590)]
+    {
         query[2..4].copy_from_slice(&u16::to_be_bytes(flags));
         let bytes = told(&world, &query).expect("an answer in place");
         assert_eq!(bytes[2..4], u16::to_be_bytes(wanted), "{flags:#x}");
@@ -220,10 +224,7 @@ fn framed(query: &[u8], told: &[u8]) -> Vec<u8> {
     let Some(TransportSlice::Udp(udp)) = &parsed.transport else { panic!("no datagram") };
     let payload = query.len() - udp.payload().len();
     let (from, to) = ends(&parsed);
-    let mut packet = Packet::udp(
-        (from.ip().into(), from.port()),
-        (to.ip().into(), to.port()),
-    );
+    let mut packet = Packet::udp((from.ip().into(), from.port()), (to.ip().into(), to.port()));
     packet.payload = payload;
     packet.payload_length = udp.payload().len();
     let mut header = [0; HEADER_BUFFER_BYTES];

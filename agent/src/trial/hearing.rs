@@ -8,8 +8,8 @@ use std::{
 
 use exeat_common::{
     abi::{
-        BackendKey, Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
-        RuleKey, RuleValue, Workload,
+        BackendKey, Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey,
+        QueryValue, RuleKey, RuleValue, Workload,
     },
     address::Address,
     bytes::Veil,

@@ -6,8 +6,8 @@ use std::{cell::RefCell, collections::BTreeMap};
 
 use exeat_common::{
     abi::{
-        BackendKey, Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
-        RuleKey, RuleValue, Workload, mode,
+        BackendKey, Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey,
+        QueryValue, RuleKey, RuleValue, Workload, mode,
     },
     address::Address,
     bytes::Veil,

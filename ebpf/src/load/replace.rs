@@ -67,8 +67,7 @@ fn begin(ctx: &TcContext, packet: &Packet, reply: &Reply, transport: usize, rest
 /// Where the headers of a reply end.
 #[inline(always)]
 fn tail(packet: &Packet, transport: usize) -> usize {
-    let network =
-        if packet.source.is_v4() { size_of::<V4Header>() } else { size_of::<V6Header>() };
+    let network = if packet.source.is_v4() { size_of::<V4Header>() } else { size_of::<V6Header>() };
     ETHERNET_BYTES + network + transport
 }
 

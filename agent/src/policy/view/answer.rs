@@ -1,11 +1,7 @@
 //! What a client is told that asks for a name: the addresses that the registry gives the host, where
 //! they lead somewhere.
 
-use std::{
-    collections::BTreeSet,
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use exeat_common::limits::TOLD_ADDRESSES;
 use ipnet::IpNet;
@@ -38,8 +34,7 @@ impl<'a> Sight<'a> {
         }
         let all = given(chosen);
         let mut leading = all.iter().filter(|(net, is_virtual)| {
-            let dialled =
-                if *is_virtual { Dialled::Virtual(*net) } else { Dialled::Address(*net) };
+            let dialled = if *is_virtual { Dialled::Virtual(*net) } else { Dialled::Address(*net) };
             self.leads_somewhere(chosen, dialled, reports)
         });
         let most = TOLD_ADDRESSES as usize;

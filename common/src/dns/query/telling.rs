@@ -139,8 +139,7 @@ impl Edns {
     /// Root name, type, size, extended code, version 0, flags, no options.
     #[inline(always)]
     fn record(&self) -> [u8; OPT_BYTES] {
-        let [[a, b], [c, d], [e, f]] =
-            [record::OPT, EDNS_BYTES, self.flags].map(u16::to_be_bytes);
+        let [[a, b], [c, d], [e, f]] = [record::OPT, EDNS_BYTES, self.flags].map(u16::to_be_bytes);
         [0, a, b, c, d, self.code, 0, e, f, 0, 0]
     }
 }

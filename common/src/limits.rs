@@ -18,6 +18,7 @@ pub mod map {
     pub const RESOLVERS: &str = "RESOLVERS";
     pub const FACTS: &str = "FACTS";
     pub const QUERIES: &str = "QUERIES";
+    pub const STREAMS: &str = "STREAMS";
     pub const FLOWS: &str = "FLOWS";
     pub const QUOTA: &str = "QUOTA";
     pub const COUNTERS: &str = "COUNTERS";
@@ -25,7 +26,7 @@ pub mod map {
     pub const SETTINGS: &str = "SETTINGS";
 
     /// Every pinned map.
-    pub const ALL: [&str; 16] = [
+    pub const ALL: [&str; 17] = [
         WORKLOADS_BY_CGROUP,
         WORKLOADS_BY_IFINDEX,
         NAMES_SHORT,
@@ -37,6 +38,7 @@ pub mod map {
         RESOLVERS,
         FACTS,
         QUERIES,
+        STREAMS,
         FLOWS,
         QUOTA,
         COUNTERS,
@@ -69,6 +71,8 @@ pub const BACKENDS_ENTRIES: usize = 131_072;
 pub const RESOLVERS_ENTRIES: usize = 64;
 pub const FACTS_ENTRIES: usize = 131_072;
 pub const QUERIES_ENTRIES: usize = 65_536;
+/// TCP connections to resolvers; the one that was silent longest gives way, and is reset when it goes on.
+pub const STREAMS_ENTRIES: usize = 16_384;
 pub const FLOWS_ENTRIES: usize = 131_072;
 pub const COUNTERS_ENTRIES: usize = 16_384;
 pub const EVENTS_BYTES: usize = 1 << 20;
@@ -131,6 +135,9 @@ pub const FLOW_IDLE_TCP_SECONDS: u32 = 24 * 3600;
 pub const FLOW_IDLE_CLOSING_SECONDS: u32 = 60;
 /// As above, for UDP and ICMP.
 pub const FLOW_IDLE_DATAGRAM_SECONDS: u32 = 180;
+/// Questions that one TCP segment may carry, as resolvers that ask for both families write them; with
+/// more of them the connection is reset.
+pub const SEGMENT_QUESTIONS: usize = 2;
 /// Seconds for which a query is remembered.
 pub const QUERY_SECONDS: u32 = 15;
 /// Bytes of a denied packet that an ICMP error quotes. The socket is found by the IP header and eight

@@ -27,6 +27,7 @@ mod count;
 mod dns;
 mod load;
 mod refuse;
+mod segment;
 mod socket;
 mod tables;
 mod wire;

@@ -6,7 +6,7 @@ use exeat_common::{
     address::Address,
     bytes::Bytes,
     decide::Decision,
-    flow::Flow,
+    flow::{Flow, protocol},
     id::WorkloadId,
     packet::{Packet, parse},
     reason::{Layer, Reason, Verdict},
@@ -17,7 +17,7 @@ use crate::{
     count::{self, Tally},
     dns,
     load::{self, FrameFacts, Hook, Scratch},
-    refuse,
+    refuse, segment,
     tables::{Maps, workload_by_ifindex},
 };
 
@@ -54,7 +54,11 @@ pub(crate) fn from_pod(ctx: &TcContext) -> Fate {
         Judged::Query => {
             scratch.dropped = 0;
             scratch.telling.target = 0;
-            let fate = dns::query(ctx, workload, scratch);
+            let fate = if scratch.packet.protocol == protocol::TCP {
+                segment::query(ctx, workload, scratch)
+            } else {
+                dns::query(ctx, workload, scratch)
+            };
             if scratch.telling.target != 0 {
                 return dns::answer_here(ctx, workload.id, scratch);
             }
@@ -80,6 +84,7 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
     };
     match notice(workload, scratch) {
         Arrive::Pass => Fate::Go,
+        Arrive::Accepted => dns::accepted(workload, scratch),
         Arrive::Answer => {
             scratch.dropped = 0;
             let fate = dns::answer(ctx, workload, scratch);

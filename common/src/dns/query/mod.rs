@@ -62,10 +62,10 @@ pub fn ask<M: Memory>(
     } else if is_relaxed {
         Reason::AllowAny
     } else {
-        return refuse(&question, transport, Reason::NameNotGranted, memory);
+        return refuse(&question, Reason::NameNotGranted, memory);
     };
     if !is_relaxed && !memory.may_ask(question.query_type) {
-        return refuse(&question, transport, Reason::QueryType, memory);
+        return refuse(&question, Reason::QueryType, memory);
     }
     // Over TCP the resolver is asked: an answer would be longer than the question, and every number
     // of the connection after it would be wrong.

@@ -65,7 +65,7 @@ pub const PREFIXES_ENTRIES: usize = 65_536;
 pub const RULES_ENTRIES: usize = 524_288;
 /// Twice what the compiler fills: while tables change, old and new targets are there together.
 /// Takes memory as it fills.
-pub const TARGETS_ENTRIES: usize = 32_768;
+pub const TARGETS_ENTRIES: usize = 65_536;
 /// As above.
 pub const BACKENDS_ENTRIES: usize = 131_072;
 pub const RESOLVERS_ENTRIES: usize = 64;

@@ -92,11 +92,7 @@ fn read(bytes: &[u8]) -> Message {
 }
 
 fn addresses(message: &Message) -> Vec<IpAddr> {
-    let of = |data: &RData| match data {
-        RData::A(a) => IpAddr::V4(a.0),
-        RData::AAAA(aaaa) => IpAddr::V6(aaaa.0),
-        other => panic!("{other}"),
-    };
+    let of = |data: &RData| data.ip_addr().expect("an address");
     message.answers.iter().map(|record| of(&record.data)).collect()
 }
 

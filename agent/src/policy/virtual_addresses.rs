@@ -19,6 +19,10 @@ pub struct VirtualAddresses {
     given: BTreeMap<HostPattern, u16>,
 }
 
+/// Hosts that are given addresses: each takes two prefixes of every view that has it, and a view whose
+/// prefixes do not fit the table is denied everything.
+const HOSTS_MOST: usize = 1024;
+
 impl VirtualAddresses {
     /// Continues with what the tables of an earlier agent tell.
     pub fn seeded(installed: &Image) -> Self {
@@ -46,13 +50,23 @@ impl VirtualAddresses {
         // What others declare or were given is theirs; of two of ours, what one had stays its own.
         let mut taken = claimed(registry);
         self.given.retain(|host, number| needy.contains(host) && taken.insert(*number));
+        let needed = needy.len();
         for host in needy {
-            if !self.given.contains_key(&host)
+            if self.given.len() < HOSTS_MOST
+                && !self.given.contains_key(&host)
                 && let Some(number) = free(&host, &taken)
             {
                 taken.insert(number);
                 self.given.insert(host, number);
             }
+        }
+        if needed > self.given.len() {
+            let given = self.given.len();
+            tracing::warn!(
+                needed,
+                given,
+                "not every host with endpoints has a virtual address: questions for the others go to the resolver (declare `addresses` for them)"
+            );
         }
         self.given.iter().map(|(host, number)| (host.clone(), pair(*number).into())).collect()
     }
@@ -125,7 +139,7 @@ fn number(address: IpAddr) -> Option<u16> {
 mod tests {
     use std::{collections::BTreeSet, net::IpAddr};
 
-    use super::{VirtualAddresses, number, pair, start};
+    use super::{HOSTS_MOST, VirtualAddresses, number, pair, start};
     use crate::{
         config::Config,
         policy::answers::Answers,
@@ -202,6 +216,16 @@ mod tests {
         let given =
             VirtualAddresses::default().update(&entries(&[(&one, STATIC), (&other, STATIC)]));
         assert_ne!(given[&host(&one)], given[&host(&other)]);
+    }
+
+    #[test]
+    fn no_more_than_the_tables_can_take() {
+        let names: Vec<String> = (0..=HOSTS_MOST).map(|it| format!("n{it}.example.com")).collect();
+        let all: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), STATIC)).collect();
+        let mut addresses = VirtualAddresses::default();
+        let given = addresses.update(&entries(&all));
+        assert_eq!(given.len(), HOSTS_MOST);
+        assert_eq!(addresses.update(&entries(&all)), given);
     }
 
     /// The next agent has not seen in which order they came: it reads them from the tables.

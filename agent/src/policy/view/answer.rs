@@ -33,13 +33,12 @@ impl<'a> Sight<'a> {
             return None;
         }
         let all = given(chosen);
-        let mut leading = all.iter().filter(|(net, is_virtual)| {
+        let leading = all.iter().filter(|(net, is_virtual)| {
             let dialled = if *is_virtual { Dialled::Virtual(*net) } else { Dialled::Address(*net) };
             self.leads_somewhere(chosen, dialled, reports)
         });
         let most = TOLD_ADDRESSES as usize;
-        let addresses: BTreeSet<IpAddr> =
-            leading.by_ref().take(most).map(|(net, _)| net.addr()).collect();
+        let addresses: BTreeSet<IpAddr> = leading.take(most).map(|(net, _)| net.addr()).collect();
         if addresses.is_empty() {
             return None;
         }

@@ -21,7 +21,8 @@ const _: () = assert!(TOLD_BYTES <= 512, "every client takes this much (RFC 1035
 /// Bytes of a record but for its data: a pointer to the name, type, class, TTL, length.
 const FIXED: usize = 12;
 /// A compressed name: the one of the question (RFC 1035 §4.1.4).
-const POINTER: u16 = 0xc000 | HEADER as u16;
+const POINTER: u16 = 0xc00c;
+const _: () = assert!(POINTER & 0x3fff == 12 && HEADER == 12);
 /// Bytes of an EDNS record without options (RFC 6891 §6.1.2).
 const OPT_BYTES: usize = 11;
 
@@ -90,24 +91,20 @@ pub fn tell<M: Memory>(
         }
         let [.., a, b, c, d] = address.octets();
         at = if kind == record::A {
-            put(message, at, fixed(kind, 4));
-            put(message, at + FIXED, [a, b, c, d])
+            let data = put_words(message, at, fixed(kind, 4));
+            put(message, data, [a, b, c, d])
         } else {
-            put(message, at, fixed(kind, 16));
-            put(message, at + FIXED, address.octets())
+            let data = put_words(message, at, fixed(kind, 16));
+            put(message, data, address.octets())
         };
         // Which of them were of the type tells the verifier the length.
         at = memory.veil(at);
         answers += 1;
     }
     if edns.records != 0 {
-        put(message, at, edns.record());
-        at = memory.veil(at + OPT_BYTES);
+        at = memory.veil(edns.write(message, at));
     }
-    let counts = [telling.flags, 1, answers, 0, edns.records];
-    for (index, word) in counts.into_iter().enumerate() {
-        put(message, 2 + 2 * index, word.to_be_bytes());
-    }
+    put_words(message, FLAGS_AT, [telling.flags, 1, answers, 0, edns.records]);
     // Whoever takes sums reads whole words.
     put(message, at, [0; 4]);
     at
@@ -138,22 +135,39 @@ impl Edns {
 
     /// Root name, type, size, extended code, version 0, flags, no options.
     #[inline(always)]
-    fn record(&self) -> [u8; OPT_BYTES] {
-        let [[a, b], [c, d], [e, f]] = [record::OPT, EDNS_BYTES, self.flags].map(u16::to_be_bytes);
-        [0, a, b, c, d, self.code, 0, e, f, 0, 0]
+    fn write(&self, message: &mut [u8; MESSAGE_BUFFER_BYTES], at: usize) -> usize {
+        let at = put(message, at, [0]);
+        let at = put_words(message, at, [record::OPT, EDNS_BYTES]);
+        let at = put(message, at, [self.code, 0]);
+        put_words(message, at, [self.flags, 0])
     }
 }
 
+/// Offset of the flags word in a message, which the counts of its four sections follow.
+const FLAGS_AT: usize = 2;
 /// Offset of the number of additional records.
 const ADDITIONALS_AT: usize = 10;
 
+/// A record up to its data.
 #[inline(always)]
-#[expect(clippy::many_single_char_names, reason = "bytes of words")]
-const fn fixed(kind: u16, length: u16) -> [u8; FIXED] {
-    let [[n, o], [t, u], [c, d], [l, m]] =
-        [POINTER.to_be_bytes(), kind.to_be_bytes(), CLASS_IN.to_be_bytes(), length.to_be_bytes()];
-    let [w, x, y, z] = TOLD_TTL_SECONDS.to_be_bytes();
-    [n, o, t, u, c, d, w, x, y, z, l, m]
+const fn fixed(kind: u16, length: u16) -> [u16; FIXED / 2] {
+    const HIGH: u16 = (TOLD_TTL_SECONDS >> 16) as u16;
+    const LOW: u16 = (TOLD_TTL_SECONDS & 0xffff) as u16;
+    [POINTER, kind, CLASS_IN, HIGH, LOW, length]
+}
+
+/// Writes words, in network order, as [`put`] does bytes.
+#[inline(always)]
+fn put_words<const N: usize>(
+    message: &mut [u8; MESSAGE_BUFFER_BYTES],
+    at: usize,
+    words: [u16; N],
+) -> usize {
+    let mut end = at;
+    for word in words {
+        end = put(message, end, word.to_be_bytes());
+    }
+    end
 }
 
 /// Writes `K` bytes at `at`, which lies within [`MESSAGE_BYTES`]; returns where they end.

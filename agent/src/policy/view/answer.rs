@@ -32,13 +32,17 @@ impl<'a> Sight<'a> {
         if is_proxy || !is_own || chosen.first.is_kubernetes() {
             return None;
         }
-        let all = given(chosen);
-        let leading = all.iter().filter(|(net, is_virtual)| {
-            let dialled = if *is_virtual { Dialled::Virtual(*net) } else { Dialled::Address(*net) };
-            self.leads_somewhere(chosen, dialled, reports)
-        });
-        let most = TOLD_ADDRESSES as usize;
-        let addresses: BTreeSet<IpAddr> = leading.take(most).map(|(net, _)| net.addr()).collect();
+        let (v4, v6): (Vec<_>, Vec<_>) = given(chosen)
+            .into_iter()
+            .filter(|(net, is_virtual)| {
+                let dialled = if *is_virtual { Dialled::Virtual } else { Dialled::Address };
+                self.leads_somewhere(chosen, dialled(*net), reports)
+            })
+            .map(|(net, _)| net.addr())
+            .partition(IpAddr::is_ipv4);
+        let most = TOLD_ADDRESSES as usize / 2;
+        let addresses: BTreeSet<IpAddr> =
+            [v4, v6].into_iter().flat_map(|all| all.into_iter().take(most)).collect();
         if addresses.is_empty() {
             return None;
         }

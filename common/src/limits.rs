@@ -53,6 +53,9 @@ pub mod program {
     pub const CONNECT6: &str = "exeat_connect6";
     pub const SENDMSG4: &str = "exeat_sendmsg4";
     pub const SENDMSG6: &str = "exeat_sendmsg6";
+    pub const SOCK_CREATE: &str = "exeat_sock_create";
+    pub const EGRESS: &str = "exeat_egress";
+    pub const INGRESS: &str = "exeat_ingress";
     pub const FROM_POD: &str = "exeat_from_pod";
     pub const TO_POD: &str = "exeat_to_pod";
 }

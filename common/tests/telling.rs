@@ -185,6 +185,9 @@ fn what_has_no_addresses_here_goes_to_the_resolver() {
     for kind in [RecordType::TXT, RecordType::MX, RecordType::SRV, RecordType::CNAME] {
         passes(&own, Transport::Udp, "db.internal.example", kind);
     }
+    // Where packets are judged at the sockets, none can be answered.
+    let at_sockets = Workload { flags: 0, ..own };
+    passes(&at_sockets, Transport::Udp, "db.internal.example", RecordType::A);
     // Over TCP the answer would not fit in the place of the question.
     passes(&own, Transport::Tcp, "db.internal.example", RecordType::A);
 }

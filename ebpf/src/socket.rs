@@ -1,8 +1,11 @@
-//! The socket layer: `connect()` and `sendmsg()` of a workload, judged before a packet exists.
+//! The socket layer: `socket()`, `connect()` and `sendmsg()` of a workload, judged before a packet
+//! exists.
 
-use aya_ebpf::programs::SockAddrContext;
+use aya_ebpf::programs::{SockAddrContext, SockContext};
 use exeat_common::{
     abi::{FlowKey, Workload, direction, setting_flag},
+    address::Address,
+    cgroup::{is_at_home, leaves_here, may_create},
     decide::{Decision, Tables as _, decide},
     flow::{Flow, protocol},
     id::WorkloadId,
@@ -48,20 +51,56 @@ fn judge(ctx: &SockAddrContext, destination: Destination) -> Call {
     let maps = Maps::new(&veil);
     // Nothing here rewrites a destination.
     let mut decision = decide(&flow, &maps).without_redirect();
-    if decision.verdict == Verdict::Deny
+    if workload.is_some_and(|known| !is_at_home(known, load::netns_of_address(ctx))) {
+        decision = Decision::deny(Reason::SocketType);
+    } else if decision.verdict == Verdict::Deny
         && let Some(known) = workload
         && answers(ctx, known, destination, &maps)
     {
         decision = Decision::allow(Reason::Inbound);
     }
-    let id = workload.map_or(WorkloadId::default(), |workload| workload.id);
-    let tally = Tally { flows: 1, bytes: 0 };
-    count::count(id, Layer::Socket, decision.verdict, decision.reason, tally);
-    count::report(&flow, &decision);
+    tell(&flow, &decision);
     match decision.verdict {
         Verdict::Allow => Call::Proceed,
         Verdict::Deny | Verdict::Redirect => refuse(&maps),
     }
+}
+
+/// Judges the making of an internet socket. The others are not seen here.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "protocols above 255 are cut for show")]
+pub(crate) fn judge_creation(ctx: &SockContext) -> Call {
+    let wanted = load::creation(ctx);
+    let workload = workload_of_current_task();
+    let is_allowed = match workload {
+        Some(known) if !leaves_here(known) => is_at_home(known, load::netns_of_socket(ctx)),
+        Some(known) => {
+            may_create(wanted.kind, wanted.protocol)
+                && is_at_home(known, load::netns_of_socket(ctx))
+        }
+        // It may be one whose interface is not known yet. What it sends is refused until then.
+        None => may_create(wanted.kind, wanted.protocol),
+    };
+    if is_allowed {
+        return Call::Proceed;
+    }
+    let flow = Flow {
+        workload,
+        destination: Address::default(),
+        port: 0,
+        protocol: wanted.protocol as u8,
+    };
+    tell(&flow, &Decision::deny(Reason::SocketType));
+    Call::Fail
+}
+
+/// Counts a verdict, and reports it if it is worth it.
+#[inline(always)]
+fn tell(flow: &Flow<'_>, decision: &Decision) {
+    let id = flow.workload.map_or(WorkloadId::default(), |workload| workload.id);
+    let tally = Tally { flows: 1, bytes: 0 };
+    count::count(id, Layer::Socket, decision.verdict, decision.reason, tally);
+    count::report(flow, decision);
 }
 
 /// Whether a datagram answers one that came in. The wire layer remembers those by their addresses;

@@ -13,7 +13,8 @@
 
 use super::message::HEADER;
 use crate::{
-    abi::{StreamValue, Workload, stream_part},
+    abi::{FlowKey, StreamValue, Workload, stream_part},
+    cgroup::asked_at,
     limits::MESSAGE_BYTES,
     memory::Memory,
     packet::{HeaderBytes, Packet, tcp_flag},
@@ -76,7 +77,7 @@ pub fn accept<M: Memory>(
     let Some(acknowledged) = header.u32(packet.transport + ACKNOWLEDGED_AT) else {
         return;
     };
-    let key = inbound_key(workload.id, packet);
+    let key = known_as(workload, inbound_key(workload.id, packet));
     if memory.stream(&key).is_some_and(|known| known.first == acknowledged) {
         // The same handshake, repeated.
         return;
@@ -103,7 +104,7 @@ pub fn locate<M: Memory>(
         };
         return (piece, stream);
     }
-    match memory.stream(&outbound_key(workload.id, packet)) {
+    match memory.stream(&known_as(workload, outbound_key(workload.id, packet))) {
         Some(stream) if packet.detail & tcp_flag::URG == 0 => (place(&stream, segment), stream),
         _ => (Piece::Broken, begin(segment.sequence)),
     }
@@ -120,8 +121,16 @@ pub fn proceed<M: Memory>(
     memory: &M,
 ) {
     if !packet.opens() && segment.sequence == stream.next {
-        memory.set_stream(&outbound_key(workload.id, packet), &advance(stream, segment));
+        let key = known_as(workload, outbound_key(workload.id, packet));
+        memory.set_stream(&key, &advance(stream, segment));
     }
+}
+
+/// The key of a connection, without the addresses that a query has not either ([`asked_at`]).
+#[inline(always)]
+fn known_as(workload: &Workload, key: FlowKey) -> FlowKey {
+    let (local, remote) = (asked_at(workload, key.local), asked_at(workload, key.remote));
+    FlowKey { local, remote, ..key }
 }
 
 const fn begin(first: u32) -> StreamValue {

@@ -11,7 +11,8 @@ use std::{
 use aya::{
     Ebpf,
     programs::{
-        CgroupAttachMode, LinkOrder, Program, ProgramError, links::FdLink, tc::TcAttachOptions,
+        CgroupAttachMode, CgroupSkbAttachType, LinkOrder, Program, ProgramError, links::FdLink,
+        tc::TcAttachOptions,
     },
 };
 use exeat_common::limits::program;
@@ -205,9 +206,17 @@ impl Place {
 
     fn programs(&self) -> &'static [&'static str] {
         match self {
-            Self::Cgroup { .. } => {
-                &[program::CONNECT4, program::CONNECT6, program::SENDMSG4, program::SENDMSG6]
-            }
+            // Towards the workload last: without the hook that notes the questions it would take
+            // every answer for one that nobody asked for.
+            Self::Cgroup { .. } => &[
+                program::SOCK_CREATE,
+                program::CONNECT4,
+                program::CONNECT6,
+                program::SENDMSG4,
+                program::SENDMSG6,
+                program::EGRESS,
+                program::INGRESS,
+            ],
             Self::Wire { .. } => &[program::FROM_POD, program::TO_POD],
         }
     }
@@ -230,6 +239,14 @@ impl std::fmt::Display for Place {
     }
 }
 
+fn cgroup_direction(program: &str) -> CgroupSkbAttachType {
+    if program == program::EGRESS {
+        CgroupSkbAttachType::Egress
+    } else {
+        CgroupSkbAttachType::Ingress
+    }
+}
+
 fn attach_fresh(ebpf: &mut Ebpf, name: &'static str, place: &Place) -> Result<FdLink, LinkError> {
     let failed = |source: ProgramError| LinkError::Attach {
         program: name,
@@ -249,6 +266,15 @@ fn attach_fresh(ebpf: &mut Ebpf, name: &'static str, place: &Place) -> Result<Fd
             let id = program.attach(file, CgroupAttachMode::Single).map_err(failed)?;
             program.take_link(id).map_err(failed)?.try_into().map_err(invalid)
         }
+        (Some(Program::CgroupSock(program)), Place::Cgroup { file, .. }) => {
+            let id = program.attach(file, CgroupAttachMode::Single).map_err(failed)?;
+            program.take_link(id).map_err(failed)?.try_into().map_err(invalid)
+        }
+        (Some(Program::CgroupSkb(program)), Place::Cgroup { file, .. }) => {
+            let mode = CgroupAttachMode::Single;
+            let id = program.attach(file, cgroup_direction(name), mode).map_err(failed)?;
+            program.take_link(id).map_err(failed)?.try_into().map_err(invalid)
+        }
         (Some(Program::SchedClassifier(program)), Place::Wire { interface, .. }) => {
             let order = TcAttachOptions::TcxOrder(LinkOrder::default());
             let id = program
@@ -265,6 +291,8 @@ fn take_over(ebpf: &Ebpf, name: &'static str, pin: &Path) -> Result<(), LinkErro
     let failed = |source| LinkError::Update { path: pin.to_owned(), source };
     let descriptor = match ebpf.program(name) {
         Some(Program::CgroupSockAddr(program)) => program.fd(),
+        Some(Program::CgroupSock(program)) => program.fd(),
+        Some(Program::CgroupSkb(program)) => program.fd(),
         Some(Program::SchedClassifier(program)) => program.fd(),
         _ => return Err(LinkError::Missing { program: name }),
     };

@@ -51,11 +51,14 @@ pub use test_run::{FrameResult, WireProgram};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/exeat.bpf.o"));
 
 /// Every program, in the order of the packet's way.
-const PROGRAMS: [&str; 6] = [
+const PROGRAMS: [&str; 9] = [
+    program::SOCK_CREATE,
     program::CONNECT4,
     program::CONNECT6,
     program::SENDMSG4,
     program::SENDMSG6,
+    program::EGRESS,
+    program::INGRESS,
     program::FROM_POD,
     program::TO_POD,
 ];
@@ -149,6 +152,8 @@ fn load(folder: &Path) -> Result<Ebpf, OpenError> {
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), OpenError> {
     let loaded = match ebpf.program_mut(name) {
         Some(Program::CgroupSockAddr(program)) => program.load(),
+        Some(Program::CgroupSock(program)) => program.load(),
+        Some(Program::CgroupSkb(program)) => program.load(),
         Some(Program::SchedClassifier(program)) => program.load(),
         _ => return Err(OpenError::Missing { name }),
     };
@@ -211,6 +216,8 @@ impl Kernel {
     fn program(&self, name: &'static str) -> Result<Option<ProgramUsage>, KernelError> {
         let info = match self.ebpf.program(name) {
             Some(Program::CgroupSockAddr(program)) => program.info(),
+            Some(Program::CgroupSock(program)) => program.info(),
+            Some(Program::CgroupSkb(program)) => program.info(),
             Some(Program::SchedClassifier(program)) => program.info(),
             _ => return Ok(None),
         };

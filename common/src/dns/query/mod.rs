@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     abi::{QueryKey, QueryValue, RuleKey, Workload, mode},
+    cgroup::{asked_at, leaves_here},
     limits::EDNS_BYTES,
     memory::Memory,
     packet::Packet,
@@ -67,16 +68,17 @@ pub fn ask<M: Memory>(
     if !is_relaxed && !memory.may_ask(question.query_type) {
         return refuse(&question, Reason::QueryType, memory);
     }
-    // Over TCP the resolver is asked: an answer would be longer than the question, and every number
-    // of the connection after it would be wrong.
+    // At the sockets a packet cannot be answered. Over TCP an answer would be longer than the question,
+    // and every number of the connection after it would be wrong. There the resolver is asked.
     if transport == Transport::Udp
+        && !leaves_here(workload)
         && let Some(telling) = telling(workload, found.pattern, &question, memory)
     {
         return Asked::Tell(telling);
     }
     let key = QueryKey {
         workload: workload.id,
-        resolver: packet.destination,
+        resolver: asked_at(workload, packet.destination),
         resolver_port: packet.destination_port,
         client_port: packet.source_port,
         transaction: question.transaction,

@@ -24,6 +24,7 @@ macro_rules! debug_line {
     };
 }
 
+mod answer;
 mod cgroup;
 mod count;
 mod dns;
@@ -44,27 +45,27 @@ const FAIL: i32 = 0;
 
 #[cgroup_sock_addr(connect4)]
 pub(crate) fn exeat_connect4(ctx: SockAddrContext) -> i32 {
-    answer(&ctx, socket::judge4(&ctx))
+    settle(&ctx, socket::judge4(&ctx))
 }
 
 #[cgroup_sock_addr(connect6)]
 pub(crate) fn exeat_connect6(ctx: SockAddrContext) -> i32 {
-    answer(&ctx, socket::judge6(&ctx))
+    settle(&ctx, socket::judge6(&ctx))
 }
 
 #[cgroup_sock_addr(sendmsg4)]
 pub(crate) fn exeat_sendmsg4(ctx: SockAddrContext) -> i32 {
-    answer(&ctx, socket::judge4(&ctx))
+    settle(&ctx, socket::judge4(&ctx))
 }
 
 #[cgroup_sock_addr(sendmsg6)]
 pub(crate) fn exeat_sendmsg6(ctx: SockAddrContext) -> i32 {
-    answer(&ctx, socket::judge6(&ctx))
+    settle(&ctx, socket::judge6(&ctx))
 }
 
 #[cgroup_sock(sock_create)]
 pub(crate) fn exeat_sock_create(ctx: SockContext) -> i32 {
-    answer(&ctx, socket::judge_creation(&ctx))
+    settle(&ctx, socket::judge_creation(&ctx))
 }
 
 /// What the sockets of a workload send.
@@ -93,7 +94,7 @@ pub(crate) fn exeat_to_pod(ctx: TcContext) -> i32 {
     carry_out(&ctx, wire::to_pod(&ctx))
 }
 
-fn answer(ctx: &impl EbpfContext, call: Call) -> i32 {
+fn settle(ctx: &impl EbpfContext, call: Call) -> i32 {
     match call {
         Call::Proceed => PROCEED,
         Call::Fail => {

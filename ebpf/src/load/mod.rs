@@ -10,7 +10,7 @@ pub(crate) use frame::{
     replace_word, return_to_pod, swap_ends,
 };
 pub(crate) use replace::{copy_to_pod, replace, replace_by_datagram};
-pub(crate) use scratch::{Claim, Hook, Scratch, scratch};
+pub(crate) use scratch::{Claim, Hook, Scratch, scratch, scratch_at, shared_message};
 pub(crate) use socket::{
     Destination, Process, ancestor_cgroup, creation, current_process, destination4, destination6,
     local_port, netns_of_address, netns_of_socket, set_errno,

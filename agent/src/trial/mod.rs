@@ -233,14 +233,14 @@ impl Trial {
     }
 }
 
-/// The client on a node of its own.
+/// The client on a node of its own, with a veth: its packets are judged on the wire.
 fn place(client: &TrialClient) -> PlacedWorkload {
     PlacedWorkload {
         workload: Workload {
             key: WorkloadKey { namespace: client.namespace.clone(), name: "client".to_owned() },
             labels: client.labels.clone(),
             cgroup: Some("/client".into()),
-            interface: None,
+            interface: Some("client".to_owned()),
             arrives_past_interface: false,
             netns: None,
             addresses: Vec::new(),

@@ -70,7 +70,7 @@ pub const PREFIXES_ENTRIES: usize = 65_536;
 pub const RULES_ENTRIES: usize = 524_288;
 /// Twice what the compiler fills: while tables change, old and new targets are there together.
 /// Takes memory as it fills.
-pub const TARGETS_ENTRIES: usize = 32_768;
+pub const TARGETS_ENTRIES: usize = 65_536;
 /// As above.
 pub const BACKENDS_ENTRIES: usize = 131_072;
 pub const RESOLVERS_ENTRIES: usize = 64;
@@ -121,6 +121,13 @@ pub const MESSAGE_COPY_BYTES: usize = 1_232;
 /// UDP payload a client may announce by EDNS; larger values are lowered to this, so that answers
 /// fit one packet (DNS flag day 2020).
 pub const EDNS_BYTES: u16 = 1_232;
+
+/// Addresses that a question for a name is answered with in place, at most. With the longest name
+/// the message still fits 512 bytes, which every client takes (RFC 1035 §4.2.1).
+pub const TOLD_ADDRESSES: u32 = 8;
+/// TTL of such an answer: as that of Istio's DNS proxy. A change of the registry is in force at
+/// once, and a client that keeps an address which is nobody's any more is denied.
+pub const TOLD_TTL_SECONDS: u32 = 30;
 
 /// Steps of the walk over an answer: one a label of an owner, one a record.
 pub const ANSWER_STEPS: usize = 256;

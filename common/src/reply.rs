@@ -1,4 +1,5 @@
-//! What a sender is told of a packet that was denied: a TCP reset or an ICMP error, as headers.
+//! What a sender is told in place of who it sent to, as headers: that a packet was denied, by a TCP
+//! reset or an ICMP error, or the answer to its question.
 //!
 //! The reply comes from the address that was denied: the node may have none that the sender could
 //! route to, and every sender has a route to where it sends. All sums are taken over words as they
@@ -9,6 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::{
     address::Address,
     bytes::Veil,
+    dns::{MessageBytes, TOLD_BYTES},
     flow::protocol,
     limits::QUOTE_BYTES,
     packet::{ETHERNET_BYTES, HeaderBytes, Packet, icmp_type, tcp_flag},
@@ -68,6 +70,7 @@ const _: () = assert!(size_of::<V4Header>() == 20 && size_of::<V6Header>() == 40
 
 pub const TCP_BYTES: usize = 20;
 pub const ICMP_BYTES: usize = 8;
+pub const UDP_BYTES: usize = 8;
 
 /// TTL or hop limit of a reply (RFC 1700, "recommended default").
 const HOPS: u8 = 64;
@@ -123,6 +126,47 @@ pub fn refuse<V: Veil>(
     } else {
         prohibit(packet, way, header, veil, reply)
     }
+}
+
+/// Writes the headers before a datagram that answers `packet`: `message`, which the frame gets as
+/// well. False if the bytes of the packet are not there.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a told message is below 2^10 bytes")]
+pub fn answer<V: Veil>(
+    packet: &Packet,
+    header: &HeaderBytes<'_>,
+    message: &MessageBytes<'_>,
+    veil: &V,
+    reply: &mut Reply,
+) -> bool {
+    let way = Way { from: packet.destination, to: packet.source };
+    let length = UDP_BYTES + message.length();
+    let ends = [packet.destination_port, packet.source_port, length as u16].map(u16::to_be);
+    let total = pseudo(way, protocol::UDP, length)
+        + sum(&ends)
+        + sum_told(message, veil.veil(message.length()));
+    let checksum = match fold(total) {
+        // Zero is no checksum (RFC 768).
+        0 => u16::MAX,
+        other => other,
+    };
+    let [from, to, length_word] = ends;
+    reply.transport = [from, to, length_word, checksum, 0, 0, 0, 0, 0, 0];
+    write_network(way, protocol::UDP, length, reply);
+    write_link(header, true, reply)
+}
+
+/// Sum of a message of up to [`TOLD_BYTES`] bytes, behind which there are zeros.
+#[inline(always)]
+fn sum_told(message: &MessageBytes<'_>, length: usize) -> u64 {
+    let mut total = 0;
+    for at in (0..TOLD_BYTES).step_by(4) {
+        if at >= length {
+            break;
+        }
+        total += u64::from(u32::from_ne_bytes(message.residue(at)));
+    }
+    total
 }
 
 /// Writes the reset that tells the receiver of `packet` that its sender is cut off. Of the packet

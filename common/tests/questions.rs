@@ -59,7 +59,9 @@ fn told(bytes: &[u8], refusal: &Refusal) -> Message {
 fn refused(world: &World, bytes: &[u8]) -> Refusal {
     match put(world, &workload(), bytes) {
         Asked::Refuse(refusal) => refusal,
-        other @ (Asked::Pass { .. } | Asked::Drop(_)) => panic!("not refused: {other:?}"),
+        other @ (Asked::Pass { .. } | Asked::Tell(_) | Asked::Drop(_)) => {
+            panic!("not refused: {other:?}")
+        }
     }
 }
 

@@ -4,12 +4,13 @@ use aya_ebpf::programs::TcContext;
 use exeat_common::{
     abi::Workload,
     bytes::Bytes,
-    dns::{Asked, Refusal, Transport, ask, stream::accept},
+    dns::{Asked, Refusal, Transport, ask, stream::accept, tell},
     flow::protocol,
     id::WorkloadId,
     limits::EDNS_BYTES,
     packet::Packet,
     reason::{Layer, Reason, Verdict},
+    reply,
 };
 
 use crate::{
@@ -37,6 +38,10 @@ pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch)
             count::report_refusal(scratch, workload.id, &refusal);
             turn_round(ctx, &scratch.packet, &refusal)
         }
+        Asked::Tell(telling) => {
+            scratch.telling = telling;
+            Fate::Stop
+        }
         Asked::Drop(reason) => {
             count(workload.id, scratch.facts, Verdict::Deny, reason);
             scratch.dropped = reason as u8;
@@ -59,6 +64,8 @@ pub(crate) fn query_at_socket(ctx: &TcContext, workload: &Workload, scratch: &mu
             count::report_refusal(scratch, workload.id, &refusal);
             Fate::Stop
         }
+        // Nobody is told in place where nothing can be answered.
+        Asked::Tell(_) => Fate::Stop,
         Asked::Drop(reason) => {
             count(workload.id, scratch.facts, Verdict::Deny, reason);
             scratch.dropped = reason as u8;
@@ -140,6 +147,30 @@ fn turn_round(ctx: &TcContext, packet: &Packet, refusal: &Refusal) -> Fate {
     let done = load::replace_word(ctx, checksum, flags_at, refusal.old_flags, refusal.new_flags)
         && load::swap_ends(ctx, packet);
     if done { Fate::Return } else { Fate::Stop }
+}
+
+/// Turns a query into its answer, as the scratch says. The agent gets a copy, as of every answer that
+/// gives a name addresses.
+#[inline(never)]
+pub(crate) fn answer_here(ctx: &TcContext, workload: WorkloadId, scratch: &mut Scratch) -> Fate {
+    count(workload, scratch.facts, Verdict::Allow, Reason::AnsweredHere);
+    let length = compose(scratch);
+    count::copy_answer(scratch, workload, scratch.telling.pattern, length);
+    let Scratch { packet, reply, answer, .. } = scratch;
+    let done =
+        length != 0 && load::replace_by_datagram(ctx, packet, reply, &answer.message, length);
+    if done { Fate::Return } else { Fate::Stop }
+}
+
+/// Writes the answer and the headers before it; returns its length, or 0 if that fails.
+#[inline(never)]
+fn compose(scratch: &mut Scratch) -> usize {
+    let Scratch { packet, header, reply, facts, telling, answer, veil, .. } = scratch;
+    let maps = Maps::new(veil);
+    let length = tell(telling, &mut answer.message, &maps);
+    let message = Bytes::new(&answer.message, length);
+    let header = Bytes::new(header, facts.length);
+    if reply::answer(packet, &header, &message, &maps, reply) { length } else { 0 }
 }
 
 #[inline(always)]

@@ -196,7 +196,8 @@ fn message(
             count::report_refusal(scratch, workload.id, &refusal);
             Outcome::Refused
         }
-        Asked::Drop(Reason::DnsMalformed) => Outcome::Broken,
+        // The first is for datagrams only.
+        Asked::Tell(_) | Asked::Drop(Reason::DnsMalformed) => Outcome::Broken,
         Asked::Drop(reason) => Outcome::Dropped(reason),
     }
 }

@@ -55,11 +55,15 @@ pub(crate) fn from_pod(ctx: &TcContext) -> Fate {
         Judged::Ended => refuse::both_ends(ctx, workload.id, scratch),
         Judged::Query => {
             scratch.dropped = 0;
+            scratch.telling.target = 0;
             let fate = if scratch.packet.protocol == protocol::TCP {
                 segment::query(ctx, workload, scratch)
             } else {
                 dns::query(ctx, workload, scratch)
             };
+            if scratch.telling.target != 0 {
+                return dns::answer_here(ctx, workload.id, scratch);
+            }
             let Packet { destination, destination_port, .. } = scratch.packet;
             report_dropped(workload, destination, destination_port, scratch);
             fate

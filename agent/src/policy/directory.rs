@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::{
     chunked::Chunked,
     close,
-    view::{Action, Granted, PortKey, Ports, View},
+    view::{ANSWER, Action, Granted, PortKey, Ports, View},
 };
 use crate::{
     registry::{
@@ -116,7 +116,9 @@ impl Directory {
 
     /// Every port that `policy` has on `subject`, by number.
     pub fn grants(&self, policy: PolicyId, subject: SubjectId) -> Vec<Grant> {
-        self.ports(policy, subject).iter().flat_map(|ports| ports.iter()).map(grant).collect()
+        let ports = self.ports(policy, subject);
+        let ports = ports.iter().flat_map(|ports| ports.iter());
+        ports.filter(|(key, _)| **key != ANSWER).map(grant).collect()
     }
 
     /// What one port of a subject rests on.

@@ -162,7 +162,7 @@ pub(crate) fn rules_of(policy: PolicyId) -> RangeInclusive<RuleKey> {
 }
 
 /// All rule keys of a subject of a policy.
-pub(super) fn rules_at(policy: PolicyId, subject: SubjectId) -> RangeInclusive<RuleKey> {
+pub(crate) fn rules_at(policy: PolicyId, subject: SubjectId) -> RangeInclusive<RuleKey> {
     rules_between(policy, subject, subject)
 }
 

@@ -13,6 +13,7 @@ pub mod services;
 pub mod survey;
 pub mod target;
 pub mod view;
+pub mod virtual_addresses;
 
 #[cfg(test)]
 mod testing;

@@ -1,8 +1,8 @@
-//! Where a flow goes that does not go where it was dialled.
+//! Where a flow goes that does not go where it was dialled, and which addresses a name has here.
 
 use std::net::IpAddr;
 
-/// A destination of redirected flows. Immutable: another content is another target.
+/// A destination of redirected flows, or a list of addresses to tell. Immutable: another content is another target.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Target {
     pub kind: TargetKind,
@@ -20,6 +20,8 @@ pub enum TargetKind {
     Gateway { host: String, port: u16 },
     /// The endpoints of the service that was dialled.
     Endpoints,
+    /// No flow: a question for a name is answered with these addresses. Their ports say nothing.
+    Answer,
 }
 
 /// One address that flows may go to.

@@ -14,7 +14,7 @@ use exeat_common::{
 
 use super::{NewFact, Question, Told};
 use crate::policy::{
-    image::{Image, WireName, rules_of},
+    image::{Image, WireName, rules_at, rules_of},
     image_tables::{Facts, ImageTables},
 };
 
@@ -43,8 +43,10 @@ pub fn questions(image: &Image, workloads: &[(WorkloadId, PolicyId)]) -> Questio
     let mut left_out: BTreeSet<SubjectId> = BTreeSet::new();
     for policy in policies {
         let rules = image.rules.range(rules_of(policy)).map(|(key, _)| key);
-        let subjects =
-            rules.filter(|key| **key == RuleKey::grant(policy, key.subject)).map(|key| key.subject);
+        let subjects = rules
+            .filter(|key| **key == RuleKey::grant(policy, key.subject))
+            .map(|key| key.subject)
+            .filter(|subject| !is_by_address_alone(image, policy, *subject));
         for (count, subject) in subjects.filter(|it| names.contains_key(it)).enumerate() {
             let is_new = !granted.contains_key(&subject);
             if count >= NAMES_PER_POLICY || (is_new && granted.len() >= NAMES_MOST) {
@@ -68,6 +70,15 @@ pub fn questions(image: &Image, workloads: &[(WorkloadId, PolicyId)]) -> Questio
         })
         .collect();
     Questions { all, left_out: left_out.len() }
+}
+
+/// Whether all that there is of a name is an answer: what it opens is matched by address, and not by
+/// what a resolver says. No resolver may know it.
+fn is_by_address_alone(image: &Image, policy: PolicyId, subject: SubjectId) -> bool {
+    let answer = RuleKey::answer(policy, subject);
+    let others = [answer, RuleKey::grant(policy, subject)];
+    let mut rules = image.rules.range(rules_at(policy, subject));
+    image.rules.contains_key(&answer) && rules.all(|(key, _)| others.contains(key))
 }
 
 /// Every exact pattern with its name. A name may stand in the table with the number of a wildcard
@@ -188,6 +199,16 @@ mod tests {
         assert_eq!(asked(&[ONE]), [(exact(1), vec![ONE.0])]);
         assert_eq!(asked(&[ONE, TWO]), [(exact(1), vec![ONE.0, TWO.0]), (exact(2), vec![TWO.0])]);
         assert_eq!(asked(&[]), []);
+    }
+
+    #[test]
+    fn a_name_that_opens_nothing_by_what_a_resolver_says_is_not_asked_for() {
+        let mut image = image();
+        image.rules.insert(RuleKey::answer(ONE.1, exact(1)), RuleValue::ALLOW);
+        assert!(questions(&image, &[ONE]).all.is_empty());
+        // The twin: an address that was resolved before leads to its endpoints.
+        image.rules.insert(RuleKey::new(ONE.1, exact(1), 443, 6), RuleValue::ALLOW);
+        assert_eq!(questions(&image, &[ONE]).all.len(), 1);
     }
 
     #[test]

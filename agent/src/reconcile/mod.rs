@@ -24,6 +24,7 @@ use crate::{
         compile::{Change, Compiler, Input},
         diff::diff,
         image::Image,
+        virtual_addresses::VirtualAddresses,
     },
     preseed::{
         Told,
@@ -77,6 +78,7 @@ pub struct Reconcile<D> {
     heartbeat: watch::Sender<Instant>,
     requests: mpsc::Receiver<SampleRequest>,
     compiler: Compiler,
+    virtual_addresses: VirtualAddresses,
     installed: Installed,
     places: Places,
     preseed: Preseed,
@@ -147,6 +149,7 @@ impl<D: Datapath> Reconcile<D> {
             heartbeat,
             requests,
             compiler: Compiler::default(),
+            virtual_addresses: VirtualAddresses::default(),
             installed: Installed::default(),
             places: Places::default(),
             preseed,
@@ -163,6 +166,7 @@ impl<D: Datapath> Reconcile<D> {
     pub async fn start(&mut self) -> Result<(), ReconcileError> {
         let installed = self.parts.datapath.dump().map_err(|it| ReconcileError::Dump(it.into()))?;
         self.compiler = Compiler::seeded(&installed);
+        self.virtual_addresses = VirtualAddresses::seeded(&installed);
         self.places = Places::look(&self.parts.config, self.parts.node.as_ref());
         self.preseed.found(&installed, &self.places, &self.parts.datapath);
         self.installed = Installed::Found(Box::new(installed));
@@ -281,11 +285,14 @@ impl<D: Datapath> Reconcile<D> {
     fn compile(&mut self) -> (Arc<Snapshot>, Change) {
         let source = Arc::clone(&self.parts.registry.borrow_and_update());
         let workloads: Vec<PlacedWorkload> = self.places.workloads().cloned().collect();
+        let registry = &source.loaded.registry;
+        let virtual_addresses = self.virtual_addresses.update(registry);
+        let answers = Answers { virtual_addresses, ..Answers::default() };
         let input = Input {
-            registry: &source.loaded.registry,
+            registry,
             config: &self.parts.config,
             workloads: &workloads,
-            answers: &Answers::default(),
+            answers: &answers,
         };
         let change = self.compiler.update(&input);
         (source, change)

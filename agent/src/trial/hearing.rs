@@ -8,8 +8,8 @@ use std::{
 
 use exeat_common::{
     abi::{
-        Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
-        RuleKey, RuleValue, StreamValue, WildcardLimits, Workload,
+        BackendKey, Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey,
+        QueryValue, RuleKey, RuleValue, StreamValue, WildcardLimits, Workload,
     },
     address::Address,
     bytes::Veil,
@@ -92,6 +92,7 @@ impl<'a> Hearing<'a> {
         match asked {
             Asked::Pass { .. } => {}
             Asked::Refuse(refusal) => return refusal.reason,
+            Asked::Tell(_) => return Reason::AnsweredHere,
             Asked::Drop(reason) => return reason,
         }
         let packet = Packet::udp(resolver, client);
@@ -255,6 +256,12 @@ impl Memory for Heard<'_> {
     /// What is tried here is one flow: no rate is kept.
     fn draw(&self, _: WorkloadId, _: Burden, _: u32) -> bool {
         true
+    }
+
+    fn backend(&self, key: &BackendKey) -> Option<Address> {
+        let target = self.image.targets.get(&key.target)?;
+        let backend = target.backends.get(usize::try_from(key.index).ok()?)?;
+        backend.address.map(Address::from)
     }
 
     fn note(&self, _: WorkloadId, reason: Reason) {

@@ -17,7 +17,7 @@ use std::{
 };
 
 use exeat_common::{
-    abi::Workload as WorkloadValue,
+    abi::{RuleKey, Workload as WorkloadValue},
     address::Address,
     decide::decide,
     flow::{self, Flow},
@@ -35,10 +35,10 @@ use crate::{
         compile::{Compiled, Input, compile},
         directory::Directory,
         ids::Ids,
-        image::Image,
+        image::{Image, WireName},
         image_tables::{Facts, ImageTables},
     },
-    registry::{Registry, labels::Labels, report::Report},
+    registry::{Registry, host::HostPattern, labels::Labels, report::Report},
     workloads::{PlacedWorkload, Workload, WorkloadKey},
 };
 
@@ -206,6 +206,18 @@ impl Trial {
         (hearing.into_facts(), heard)
     }
 
+    /// The addresses that the client is told when it asks for `name`, without a resolver.
+    pub fn told(&self, name: &Name) -> Vec<IpAddr> {
+        let name = name.to_ascii();
+        let found = HostPattern::parse(&name).ok().and_then(|host| {
+            let names = self.image.names.get(&WireName(host.wire()))?;
+            let rule = RuleKey::answer(self.workload?.policy, names.exact);
+            self.image.targets.get(&self.image.rules.get(&rule)?.target)
+        });
+        let backends = found.map(|target| &target.backends);
+        backends.into_iter().flatten().filter_map(|backend| backend.address).collect()
+    }
+
     /// A documentation address (RFC 5737) that no prefix of the client covers, for a flow of which
     /// only the name is known.
     pub fn unclaimed_address(&self) -> IpAddr {
@@ -221,14 +233,14 @@ impl Trial {
     }
 }
 
-/// The client on a node of its own.
+/// The client on a node of its own, with a veth: its packets are judged on the wire.
 fn place(client: &TrialClient) -> PlacedWorkload {
     PlacedWorkload {
         workload: Workload {
             key: WorkloadKey { namespace: client.namespace.clone(), name: "client".to_owned() },
             labels: client.labels.clone(),
             cgroup: Some("/client".into()),
-            interface: None,
+            interface: Some("client".to_owned()),
             arrives_past_interface: false,
             netns: None,
             addresses: Vec::new(),

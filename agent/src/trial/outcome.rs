@@ -113,7 +113,8 @@ impl Context<'_> {
                 Verdict::RedirectGateway
             }
             // A redirect to a target that is not there goes nowhere.
-            (reason::Verdict::Deny, _) | (reason::Verdict::Redirect, None) => Verdict::Deny,
+            (reason::Verdict::Deny, _)
+            | (reason::Verdict::Redirect, None | Some(TargetKind::Answer)) => Verdict::Deny,
         };
         let is_lost = decision.verdict == reason::Verdict::Redirect && target.is_none();
         let reason = if is_lost { Reason::NoRedirect } else { decision.reason };
@@ -178,7 +179,7 @@ impl Context<'_> {
 fn via(target: &Target) -> Option<String> {
     match &target.kind {
         TargetKind::Gateway { host, port } => Some(format!("{host}:{port}")),
-        TargetKind::Sidecar | TargetKind::Endpoints => None,
+        TargetKind::Sidecar | TargetKind::Endpoints | TargetKind::Answer => None,
     }
 }
 

@@ -42,8 +42,9 @@ abi! {
         pub port: u16,
         /// IP protocol number.
         pub protocol: u8,
-        /// 0 for a rule about a port, 1 for the mark that the subject is granted at all. A kind of
-        /// its own, because every port and protocol number can come out of a packet.
+        /// 0 for a rule about a port, 1 for the mark that the subject is granted at all, 2 for what
+        /// a question for the name is answered with. Kinds of their own, because every port and
+        /// protocol number can come out of a packet.
         pub kind: u8,
     }
 }
@@ -58,6 +59,13 @@ impl RuleKey {
     #[inline(always)]
     pub const fn grant(policy: PolicyId, subject: SubjectId) -> Self {
         Self { policy, subject, port: 0, protocol: 0, kind: 1 }
+    }
+
+    /// What `policy` is told when it asks for the name: the target of this rule lists the addresses
+    /// ([`super::target_kind::ANSWER`]). Without it the question goes to the resolver.
+    #[inline(always)]
+    pub const fn answer(policy: PolicyId, subject: SubjectId) -> Self {
+        Self { policy, subject, port: 0, protocol: 0, kind: 2 }
     }
 }
 

@@ -11,6 +11,8 @@ pub mod target_kind {
     pub const GATEWAY: u8 = 2;
     /// The endpoints of the service that was dialled.
     pub const ENDPOINTS: u8 = 3;
+    /// No place for flows: the addresses that a question for a name is answered with.
+    pub const ANSWER: u8 = 4;
 }
 
 abi! {

@@ -31,9 +31,20 @@ pub mod record {
 pub mod flag {
     pub const RESPONSE: u16 = 0x8000;
     pub const OPCODE: u16 = 0x7800;
+    pub const AUTHORITATIVE: u16 = 0x0400;
     pub const TRUNCATED: u16 = 0x0200;
     pub const RECURSION_DESIRED: u16 = 0x0100;
     pub const RECURSION_AVAILABLE: u16 = 0x0080;
+    /// RFC 4035 §3.1.6.
+    pub const CHECKING_DISABLED: u16 = 0x0010;
+}
+
+/// Parts of an EDNS record (RFC 6891 §6.1.3, RFC 3225 §3).
+pub mod edns {
+    /// In the flags word.
+    pub const DNSSEC_OK: u16 = 0x8000;
+    /// Extended response code BADVERS, of which the header holds the last four bits.
+    pub const BAD_VERSION: u8 = 1;
 }
 
 /// Response codes, the last four bits of the flags word (RFC 1035 §4.1.1).

@@ -12,4 +12,4 @@ pub use answer::{Answer, Heard, Room, hear};
 pub use burden::Burden;
 pub use message::{InvalidMessage, MESSAGE_BUFFER_BYTES, MessageBytes, Transport};
 pub use name::{Name, NameBuffer, NameMatch, match_name, read_name, short_hash};
-pub use query::{Asked, Question, Refusal, ask, draw, read_question};
+pub use query::{Asked, Question, Refusal, TOLD_BYTES, Telling, ask, draw, read_question, tell};

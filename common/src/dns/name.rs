@@ -121,7 +121,7 @@ impl Default for NameBuffer {
 }
 
 /// The measures of a name in a [`NameBuffer`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Name {
     /// Bytes on the wire, with length bytes and the root byte: 1 to 255.
     pub length: usize,

@@ -310,6 +310,7 @@ impl Conversation {
                 self.check_name(&asks.name);
             }
             Asked::Drop(_) => {}
+            Asked::Tell(_) => panic!("no name has an address here"),
         }
         if !matches!(asked, Asked::Pass { .. }) {
             assert_eq!(*self.world.queries.borrow(), before, "remembered, and not let through");

@@ -12,6 +12,7 @@ fn asked_reason(asked: Asked) -> Reason {
     match asked {
         Asked::Pass { reason, .. } | Asked::Drop(reason) => reason,
         Asked::Refuse(refusal) => refusal.reason,
+        Asked::Tell(_) => Reason::AnsweredHere,
     }
 }
 

@@ -9,8 +9,8 @@ use std::{
 
 use exeat_common::{
     abi::{
-        Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
-        RuleKey, RuleValue, StreamValue, WildcardLimits, Workload, mode, workload_flag,
+        BackendKey, Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey,
+        QueryValue, RuleKey, RuleValue, StreamValue, WildcardLimits, Workload, mode, workload_flag,
     },
     address::Address,
     bytes::Veil,
@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) names: BTreeMap<Vec<u8>, NameValue>,
     pub(crate) flags: u32,
     pub(crate) generation: u32,
+    /// Backends of targets.
+    pub(crate) backends: BTreeMap<BackendKey, Address>,
     pub(crate) full: bool,
     /// Record types that may not be asked for.
     pub(crate) unasked_types: Vec<u16>,
@@ -255,6 +257,10 @@ impl Memory for World {
         }
         self.carried.borrow_mut().push(burden);
         true
+    }
+
+    fn backend(&self, key: &BackendKey) -> Option<Address> {
+        self.backends.get(key).copied()
     }
 
     fn note(&self, _: WorkloadId, reason: Reason) {

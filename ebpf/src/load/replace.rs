@@ -6,10 +6,11 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use exeat_common::{
+    dns::{MESSAGE_BUFFER_BYTES, TOLD_BYTES},
     flow::protocol,
     limits::{HEADER_BYTES, QUOTE_BYTES},
     packet::{ETHERNET_BYTES, HEADER_BUFFER_BYTES, Packet},
-    reply::{ICMP_BYTES, Reply, TCP_BYTES},
+    reply::{ICMP_BYTES, Reply, TCP_BYTES, UDP_BYTES, V4Header, V6Header},
 };
 use zerocopy::IntoBytes as _;
 
@@ -27,18 +28,47 @@ pub(crate) fn replace(
     reply: &Reply,
     header: &[u8; HEADER_BUFFER_BYTES],
 ) -> bool {
-    let network = if packet.source.is_v4() { reply.v4.as_bytes() } else { reply.v6.as_bytes() };
     let transport = if packet.protocol == protocol::TCP { TCP_BYTES } else { ICMP_BYTES };
     let quote = reply.quote as usize;
-    let at = ETHERNET_BYTES + network.len();
-    let end = at + transport;
-    let headers = quote <= QUOTE_BYTES
-        && resize(ctx, end + quote)
+    // The verifier refuses a length that may be zero.
+    quote <= QUOTE_BYTES
+        && begin(ctx, packet, reply, transport, quote)
+        && (quote == 0 || store_quote(ctx, tail(packet, transport), header, quote))
+}
+
+/// Puts `reply`, and after it `length` bytes of `message`, in the place of the frame that `packet` was
+/// read from: a datagram.
+#[inline(always)]
+pub(crate) fn replace_by_datagram(
+    ctx: &TcContext,
+    packet: &Packet,
+    reply: &Reply,
+    message: &[u8; MESSAGE_BUFFER_BYTES],
+    length: usize,
+) -> bool {
+    const MOST: usize = TOLD_BYTES.next_power_of_two();
+    length > 0
+        && length <= MOST
+        && begin(ctx, packet, reply, UDP_BYTES, length)
+        && store(ctx, tail(packet, UDP_BYTES), message, from_one::<MOST>(length))
+}
+
+/// Makes the frame one of these headers, with room for so many bytes behind them.
+#[inline(always)]
+fn begin(ctx: &TcContext, packet: &Packet, reply: &Reply, transport: usize, rest: usize) -> bool {
+    let network = if packet.source.is_v4() { reply.v4.as_bytes() } else { reply.v6.as_bytes() };
+    let end = tail(packet, transport);
+    resize(ctx, end + rest)
         && store(ctx, 0, reply.link.as_bytes(), ETHERNET_BYTES)
         && store(ctx, ETHERNET_BYTES, network, network.len())
-        && store(ctx, at, reply.transport.as_bytes(), transport);
-    // The verifier refuses a length that may be zero.
-    headers && (quote == 0 || store_quote(ctx, end, header, quote))
+        && store(ctx, end - transport, reply.transport.as_bytes(), transport)
+}
+
+/// Where the headers of a reply end.
+#[inline(always)]
+fn tail(packet: &Packet, transport: usize) -> usize {
+    let network = if packet.source.is_v4() { size_of::<V4Header>() } else { size_of::<V6Header>() };
+    ETHERNET_BYTES + network + transport
 }
 
 /// Makes the frame `length` bytes long, with no checksum left to the hardware.

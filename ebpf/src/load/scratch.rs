@@ -3,7 +3,7 @@
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use exeat_common::{
     abi::{AnswerHeader, FlowEvent, QueryHeader, StreamValue},
-    dns::{MESSAGE_BUFFER_BYTES, Room, stream::Segment},
+    dns::{MESSAGE_BUFFER_BYTES, Room, Telling, stream::Segment},
     id::WorkloadId,
     packet::{HEADER_BUFFER_BYTES, Packet},
     reply::Reply,
@@ -31,6 +31,8 @@ pub(crate) struct Scratch {
     /// Why a DNS message was dropped, for whoever reports it: the stack below the parsers has no
     /// room. 0 where none was, for no message is dropped for that reason.
     pub(crate) dropped: u8,
+    /// How the question in hand is answered in place, likewise. Its target is 0 where it is not.
+    pub(crate) telling: Telling,
     pub(crate) query: QueryArea,
     pub(crate) answer: AnswerArea,
 }

@@ -6,7 +6,11 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use exeat_common::{
-    abi::{Fact, FactKey, FlowKey, FlowValue, QueryKey, QueryValue, StreamValue, WildcardLimits},
+    abi::{
+        BackendKey, Fact, FactKey, FlowKey, FlowValue, QueryKey, QueryValue, StreamValue,
+        WildcardLimits,
+    },
+    address::Address,
     decide::Tables as _,
     dns::Burden,
     id::{SubjectId, WorkloadId},
@@ -19,7 +23,7 @@ use exeat_common::{
 };
 
 use super::{
-    Maps, settings,
+    BACKENDS, Maps, settings,
     share::{Share, share},
     wildcard::draw_one,
     word::{Word, words},
@@ -164,6 +168,12 @@ impl Memory for Maps<'_> {
     #[inline(always)]
     fn draw(&self, workload: WorkloadId, burden: Burden, per_second: u32) -> bool {
         draw_one(workload, burden, per_second)
+    }
+
+    #[inline(always)]
+    fn backend(&self, key: &BackendKey) -> Option<Address> {
+        // SAFETY: the content of a target never changes; the copy is taken at once.
+        unsafe { BACKENDS.get(key) }.map(|backend| backend.address)
     }
 
     #[inline(always)]

@@ -46,7 +46,7 @@ static NAMES_LONG: HashMap<NameKeyLong, NameValue, NAMES_LONG_ENTRIES> = HashMap
 static PREFIXES: LpmTrie<PrefixData, u32, PREFIXES_ENTRIES> = LpmTrie::new();
 #[btf_map]
 static RULES: HashMap<RuleKey, RuleValue, RULES_ENTRIES, ON_DEMAND> = HashMap::new();
-// Read by nothing yet.
+// Read by nothing yet; of its backends, those that are answers are.
 #[btf_map]
 static TARGETS: HashMap<u32, TargetValue, TARGETS_ENTRIES, ON_DEMAND> = HashMap::new();
 #[btf_map]

@@ -13,7 +13,7 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
 use exeat_agent::{
     config::{Config, DnsDenied, Mode},
-    policy::answers::Answers,
+    policy::{answers::Answers, virtual_addresses::VirtualAddresses},
     registry::{
         host::HostPattern,
         load::{Loaded, load},
@@ -171,7 +171,11 @@ fn judge(args: &ExplainArgs) -> Result<Explanation, Failure> {
         let errors: Vec<String> = loaded.errors.iter().map(ToString::to_string).collect();
         return Err(Failure::usage(anyhow!(errors.join("; "))));
     }
-    let mut answers = Answers::default();
+    let registry = &loaded.registry;
+    let mut answers = Answers {
+        virtual_addresses: VirtualAddresses::default().update(registry),
+        ..Answers::default()
+    };
     for (name, address) in &args.resolve {
         answers.resolved.entry(name.clone()).or_default().push(*address);
     }
@@ -186,7 +190,10 @@ fn judge(args: &ExplainArgs) -> Result<Explanation, Failure> {
     let host = args.host.as_ref().map(Name::to_ascii);
     Ok(Explanation {
         path: path(&attempt, &outcome),
-        notes: notes(args, &config, &loaded, &outcome, attempt.ip),
+        notes: address_note(args, &trial, attempt.ip)
+            .into_iter()
+            .chain(notes(args, &config, &loaded, &outcome))
+            .collect(),
         nearest: nearest
             .map(|it| NearestEntry { pattern: it.pattern, entry: ObjectRef::clone(&it.entry) }),
         destination: Destination {
@@ -232,7 +239,8 @@ fn client(args: &ExplainArgs) -> TrialClient {
 }
 
 fn attempt(args: &ExplainArgs, config: &Config, trial: &Trial) -> Attempt {
-    let ip = args.ip.unwrap_or_else(|| trial.unclaimed_address());
+    let told = args.host.as_ref().and_then(|name| trial.told(name).first().copied());
+    let ip = args.ip.or(told).unwrap_or_else(|| trial.unclaimed_address());
     // Without a trusted resolver nothing is learned, whoever answers.
     let resolver = config.dns.resolvers.first().copied().unwrap_or(RESOLVER);
     let lookup = args.host.clone().map(|name| Lookup {
@@ -250,6 +258,21 @@ fn attempt(args: &ExplainArgs, config: &Config, trial: &Trial) -> Attempt {
     Attempt { lookups: lookup.into_iter().collect(), ip, port: args.port, protocol }
 }
 
+/// How the workload comes by the address of the name.
+fn address_note(args: &ExplainArgs, trial: &Trial, ip: IpAddr) -> Option<String> {
+    let host = args.host.as_ref()?;
+    let told: Vec<String> = trial.told(host).iter().map(ToString::to_string).collect();
+    if !told.is_empty() {
+        let told = told.join(", ");
+        return Some(format!(
+            "the question for the name is answered on the node, with {told}; no resolver is asked"
+        ));
+    }
+    args.ip.is_none().then(|| {
+        format!("no --ip was given, so {ip}, a documentation address, stands for that of {host}")
+    })
+}
+
 /// What the kernel programs of this version do with a flow that goes elsewhere than it was dialled.
 const NO_REDIRECT_YET: &str = "the kernel programs of this version do not redirect yet: they deny this flow, with the reason no-redirect";
 
@@ -258,7 +281,6 @@ fn notes(
     config: &Config,
     loaded: &Loaded,
     outcome: &trial::Outcome,
-    ip: IpAddr,
 ) -> Vec<String> {
     let mut notes = Vec::new();
     if outcome.verdict != Verdict::Deny
@@ -272,11 +294,6 @@ fn notes(
             DnsDenied::Refused => "REFUSED",
         };
         notes.push(format!("the question for the name is itself answered {word}"));
-    }
-    if let (Some(host), None) = (&args.host, args.ip) {
-        notes.push(format!(
-            "no --ip was given, so {ip}, a documentation address, stands for that of {host}"
-        ));
     }
     if args.host.is_some() && config.dns.resolvers.is_empty() {
         notes.push(

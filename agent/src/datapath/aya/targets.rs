@@ -97,6 +97,7 @@ fn to_kernel(target: &Target) -> (TargetValue, Vec<BackendValue>) {
         TargetKind::Sidecar => (target_kind::SIDECAR, "", 0),
         TargetKind::Gateway { host, port } => (target_kind::GATEWAY, host.as_str(), *port),
         TargetKind::Endpoints => (target_kind::ENDPOINTS, "", 0),
+        TargetKind::Answer => (target_kind::ANSWER, "", 0),
     };
     let mut bytes = [0; TARGET_HOST_BYTES];
     for (slot, byte) in bytes.iter_mut().zip(host.bytes()) {
@@ -132,6 +133,7 @@ fn from_kernel(value: &TargetValue, backends: &[BackendValue]) -> Option<Target>
             TargetKind::Gateway { host: String::from_utf8(host.to_vec()).ok()?, port: value.port }
         }
         target_kind::ENDPOINTS => TargetKind::Endpoints,
+        target_kind::ANSWER => TargetKind::Answer,
         _ => return None,
     };
     let backend = |value: &BackendValue| Backend {
@@ -164,6 +166,7 @@ mod tests {
         let gateway = |host: &str| TargetKind::Gateway { host: host.to_owned(), port: 443 };
         check(&Target { kind: TargetKind::Sidecar, backends: Vec::new() });
         check(&Target { kind: TargetKind::Endpoints, backends: backends.clone() });
+        check(&Target { kind: TargetKind::Answer, backends: backends.clone() });
         check(&Target { kind: gateway("gw.istio-system.svc.cluster.local"), backends });
         let longest =
             [["a"; 63].join(""), ["b"; 63].join(""), ["c"; 63].join(""), ["d"; 61].join("")];

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use exeat_common::{
     abi::{RuleKey, RuleValue, action},
     id::{PolicyId, SubjectId},
+    reason::Reason,
 };
 use ipnet::{IpNet, Ipv4Net};
 
@@ -14,7 +15,7 @@ use crate::{
         close,
         ids::Ids,
         image::Prefix,
-        view::{Action, Denial, Granted, Ports, View},
+        view::{ANSWER, Action, Denial, Granted, Ports, View},
     },
     registry::cidr,
 };
@@ -91,9 +92,14 @@ impl Written {
         let mut mark: Option<RuleValue> = None;
         for (&(port, protocol), granted) in ports {
             let value = rule(granted, numbering);
-            self.rules.push((RuleKey::new(policy, subject, port, protocol), value));
+            let (key, open) = match (port, protocol) {
+                // It is asked for, and leads nowhere by itself.
+                ANSWER => (RuleKey::answer(policy, subject), denied(granted.rank)),
+                _ => (RuleKey::new(policy, subject, port, protocol), value),
+            };
+            self.rules.push((key, value));
             // The subject is open if any of its ports is.
-            mark = mark.filter(|mark| mark.action == action::ALLOW).or(Some(value));
+            mark = mark.filter(|mark| mark.action == action::ALLOW).or(Some(open));
         }
         // Echo and names have no port: being open to every address on some grants them nothing.
         if let Some(mark) = mark.filter(|_| subject != SubjectId::ANYWHERE) {
@@ -110,6 +116,11 @@ impl Written {
             self.prefixes.push((prefix(policy, all), ids.prefix(all)));
         }
     }
+}
+
+const fn denied(rank: u8) -> RuleValue {
+    let reason = Reason::Unsupported as u8;
+    RuleValue { action: action::DENY, reason, rank, reserved: 0, target: 0 }
 }
 
 fn rule(granted: &Granted, numbering: &mut Numbering<'_>) -> RuleValue {

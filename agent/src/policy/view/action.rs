@@ -208,7 +208,7 @@ pub(super) fn report_redirect(
     let place = match &target.kind {
         TargetKind::Sidecar => "the proxy in the pod".to_owned(),
         TargetKind::Gateway { host, port } => format!("{host}:{port}"),
-        TargetKind::Endpoints => "the endpoints".to_owned(),
+        TargetKind::Endpoints | TargetKind::Answer => "the endpoints".to_owned(),
     };
     let message = format!(
         "flows would have to be sent to {place}, which the kernel programs of this version cannot do: they are denied"

@@ -3,6 +3,7 @@
 
 mod action;
 mod address;
+mod answer;
 mod choose;
 mod lead;
 mod name;
@@ -26,6 +27,9 @@ pub use sight::Profile;
 
 /// Port and IP protocol number.
 pub type PortKey = (u16, u8);
+
+/// Stands among the ports of a name for what a question about it is answered with. No port is 0.
+pub const ANSWER: PortKey = (0, 0);
 
 /// What the ports of one pattern or prefix rest on.
 pub type Ports = BTreeMap<PortKey, Granted>;

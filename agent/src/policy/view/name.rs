@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use exeat_common::{flow::protocol, reason::Reason};
 
 use super::{
-    Action, Granted, PortKey, Ports,
+    ANSWER, Action, Granted, PortKey, Ports,
     action::{Dial, Dialled, refuse, report_redirect, unsupported},
     choose::Chosen,
     sight::Sight,
@@ -45,6 +45,7 @@ impl<'a> Sight<'a> {
         let mut is_declared = chosen.is_some();
         if let Some(chosen) = &chosen {
             self.own_ports(chosen, &mut ports, reports);
+            ports.extend(self.answer(chosen, reports).map(|granted| (ANSWER, granted)));
             if let Some(target) = &chosen.first.alias_of
                 && aliases > 0
             {
@@ -67,6 +68,10 @@ impl<'a> Sight<'a> {
             }
         }
         self.policy_ports(name, &mut ports, reports);
+        // What is reached at its real addresses has to be told those.
+        if ports.values().any(|granted| granted.action == Action::Allow) {
+            ports.remove(&ANSWER);
+        }
         ports
     }
 

@@ -168,7 +168,8 @@ impl Part {
     /// Whether this version has it.
     pub(super) const fn is_built(self) -> bool {
         match self {
-            Self::SniPeek | Self::HttpPeek | Self::DnsResponder => false,
+            Self::SniPeek | Self::HttpPeek => false,
+            Self::DnsResponder => true,
         }
     }
 }

@@ -124,9 +124,10 @@ fn refusals_are_exact_and_reports_are_not() {
 #[test]
 fn a_flow_whose_part_is_not_built_is_skipped() {
     let flow = |requires: &str| case(&format!("expect: [{{{GOOD}, requires: [{requires}]}}]"));
-    for part in ["sni-peek", "http-peek", "dns-responder"] {
+    for part in ["sni-peek", "http-peek", "dns-responder, sni-peek"] {
         check(&flow(part), (0, 0, 1), &[]);
     }
+    check(&flow("dns-responder"), (1, 0, 0), &[]);
     check(&flow(""), (1, 0, 0), &[]);
     check_refused(&flow("crystal-ball"), "crystal-ball");
 }

@@ -2,11 +2,14 @@
 
 mod question;
 mod refusal;
+mod telling;
 mod tunnel;
 
 pub use question::{Question, read_question};
 pub use refusal::Refusal;
 use refusal::refuse;
+use telling::telling;
+pub use telling::{TOLD_BYTES, Telling, tell};
 pub use tunnel::draw;
 use tunnel::is_too_much;
 
@@ -16,7 +19,7 @@ use super::{
 };
 use crate::{
     abi::{QueryKey, QueryValue, RuleKey, Workload, mode},
-    cgroup::asked_at,
+    cgroup::{asked_at, leaves_here},
     limits::EDNS_BYTES,
     memory::Memory,
     packet::Packet,
@@ -32,8 +35,10 @@ pub enum Asked {
         reason: Reason,
         clamp_at: usize,
     },
-    /// Answer it in place.
+    /// Answer it in place: the name, or its type, is not there.
     Refuse(Refusal),
+    /// Answer it in place with the addresses that the registry gives the name.
+    Tell(Telling),
     Drop(Reason),
 }
 
@@ -65,6 +70,14 @@ pub fn ask<M: Memory>(
     };
     if !is_relaxed && !memory.may_ask(question.query_type) {
         return refuse(&question, Reason::QueryType, memory);
+    }
+    // At the sockets a packet cannot be answered. Over TCP an answer would be longer than the question,
+    // and every number of the connection after it would be wrong. There the resolver is asked.
+    if transport == Transport::Udp
+        && !leaves_here(workload)
+        && let Some(telling) = telling(workload, found.pattern, &question, memory)
+    {
+        return Asked::Tell(telling);
     }
     // Internal names are asked of nobody outside, and where everything is allowed nothing is held.
     let covered = question.name.length.saturating_sub(found.suffix);

@@ -60,6 +60,11 @@ impl ServiceEntry {
         }
     }
 
+    /// Whether Istio would give `host` of this entry a virtual address.
+    pub fn allocates(&self, host: &HostPattern) -> bool {
+        check::allocates(self, host)
+    }
+
     /// Whether its flows go to the address that was dialled, and not to endpoints.
     pub fn is_direct(&self) -> bool {
         match self.resolution {

@@ -21,6 +21,9 @@ pub struct Address([u32; 4]);
 const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
 impl Address {
+    pub const LOOPBACK_V4: Self = Self::from_v4([127, 0, 0, 1]);
+    pub const LOOPBACK_V6: Self = Self([0, 0, 0, 1_u32.to_be()]);
+
     /// Prefix length that stands before every IPv4 address in the 16-byte form, in bits.
     pub const V4_PREFIX_BITS: u8 = 96;
 

@@ -2,8 +2,8 @@
 
 use crate::{
     abi::{
-        Fact, FactKey, FactValue, NameKeyLong, NameValue, RuleKey, RuleValue, action, mode,
-        setting_flag, workload_flag,
+        Fact, FactKey, FactValue, NameKeyLong, NameValue, RuleKey, RuleValue, Workload, action,
+        mode, setting_flag, workload_flag,
     },
     address::Address,
     flow::{Flow, protocol},
@@ -53,7 +53,7 @@ impl Decision {
     }
 
     #[inline(always)]
-    const fn about(self, subject: SubjectId) -> Self {
+    pub const fn about(self, subject: SubjectId) -> Self {
         Self { subject, ..self }
     }
 
@@ -143,6 +143,22 @@ pub fn decide<T: Tables>(flow: &Flow<'_>, tables: &T) -> Decision {
 pub fn is_cluster_internal<T: Tables>(address: Address, tables: &T) -> bool {
     tables.setting_flags() & setting_flag::SCOPE_EXTERNAL != 0
         && tables.prefix(PolicyId::INTERNAL, address).is_some()
+}
+
+/// Whether a rule still sends flows elsewhere that were dialled on this port, as it did when one began. Where
+/// to plays no part: a backend that is gone takes no new flows, and what it has goes on.
+#[inline(always)]
+pub fn is_still_redirected<T: Tables>(
+    workload: &Workload,
+    subject: SubjectId,
+    (dialled_port, protocol): (u16, u8),
+    tables: &T,
+) -> bool {
+    if !subject.is_some() {
+        return workload.mode == mode::GATEWAY;
+    }
+    let key = RuleKey::new(workload.policy, subject, dialled_port, protocol);
+    matches!(tables.rule(&key), Some(rule) if rule.action == action::REDIRECT)
 }
 
 /// Whether a rule still allows what it allowed when an established flow began. Facts play no part:

@@ -3,7 +3,7 @@
 /// Version of the map layouts; names the pin directory, so two layouts never mix.
 ///
 /// Raise it with every change of a key, a value or an event in [`crate::abi`].
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Map and program names as they appear in bpffs.
 pub mod map {
@@ -23,9 +23,13 @@ pub mod map {
     pub const COUNTERS: &str = "COUNTERS";
     pub const EVENTS: &str = "EVENTS";
     pub const SETTINGS: &str = "SETTINGS";
+    pub const REDIRECTED: &str = "REDIRECTED";
+    pub const PEERS: &str = "PEERS";
+    pub const ACCEPTED: &str = "ACCEPTED";
+    pub const HANDOVERS: &str = "HANDOVERS";
 
     /// Every pinned map.
-    pub const ALL: [&str; 16] = [
+    pub const ALL: [&str; 20] = [
         WORKLOADS_BY_CGROUP,
         WORKLOADS_BY_IFINDEX,
         NAMES_SHORT,
@@ -42,6 +46,10 @@ pub mod map {
         COUNTERS,
         EVENTS,
         SETTINGS,
+        REDIRECTED,
+        PEERS,
+        ACCEPTED,
+        HANDOVERS,
     ];
 }
 
@@ -51,6 +59,12 @@ pub mod program {
     pub const CONNECT6: &str = "exeat_connect6";
     pub const SENDMSG4: &str = "exeat_sendmsg4";
     pub const SENDMSG6: &str = "exeat_sendmsg6";
+    pub const RECVMSG4: &str = "exeat_recvmsg4";
+    pub const RECVMSG6: &str = "exeat_recvmsg6";
+    pub const GETPEERNAME4: &str = "exeat_getpeername4";
+    pub const GETPEERNAME6: &str = "exeat_getpeername6";
+    pub const CONNECTIONS: &str = "exeat_connections";
+    pub const GETSOCKOPT: &str = "exeat_getsockopt";
     pub const FROM_POD: &str = "exeat_from_pod";
     pub const TO_POD: &str = "exeat_to_pod";
 }
@@ -70,6 +84,8 @@ pub const RESOLVERS_ENTRIES: usize = 64;
 pub const FACTS_ENTRIES: usize = 131_072;
 pub const QUERIES_ENTRIES: usize = 65_536;
 pub const FLOWS_ENTRIES: usize = 131_072;
+/// Takes memory as it fills.
+pub const HANDOVERS_ENTRIES: usize = 65_536;
 pub const COUNTERS_ENTRIES: usize = 16_384;
 pub const EVENTS_BYTES: usize = 1 << 20;
 
@@ -79,6 +95,10 @@ pub const FACTS_PER_WORKLOAD: u32 = 4_096;
 pub const FLOWS_PER_WORKLOAD: u32 = 8_192;
 /// Queries of one workload that may wait for their answers; the next one is dropped and counted.
 pub const QUERIES_PER_WORKLOAD: u32 = 1_024;
+/// Connections of one workload that may wait for its proxy to accept them; the next one is refused.
+pub const HANDOVERS_PER_WORKLOAD: u32 = 4_096;
+/// Destinations that one datagram socket without a peer may be redirected from at a time.
+pub const PEER_SLOTS: usize = 8;
 /// Names remembered for one (workload, address) pair.
 pub const FACT_SLOTS: usize = 8;
 /// Source addresses a workload may be bound to.
@@ -124,6 +144,9 @@ pub const FLOW_IDLE_TCP_SECONDS: u32 = 24 * 3600;
 pub const FLOW_IDLE_CLOSING_SECONDS: u32 = 60;
 /// As above, for UDP and ICMP.
 pub const FLOW_IDLE_DATAGRAM_SECONDS: u32 = 180;
+/// Seconds after which a connection that nobody accepted is collected: connecting takes 127 seconds at most
+/// with what Linux has by default (`tcp_syn_retries`), and the socket itself clears it away.
+pub const HANDOVER_SECONDS: u32 = 600;
 /// Seconds for which a query is remembered.
 pub const QUERY_SECONDS: u32 = 15;
 /// Bytes of a denied packet that an ICMP error quotes. The socket is found by the IP header and eight

@@ -8,11 +8,13 @@ use exeat_common::{
     id::WorkloadId,
     memory::Memory as _,
     reason::{Layer, Reason, Verdict},
+    redirect::{Caller, End},
 };
 
 use crate::{
     count::{self, Tally},
     load::{self, Destination},
+    redirect::{self, Redirecting},
     tables::{Maps, Word, settings, workload_by_cgroup},
 };
 
@@ -25,19 +27,19 @@ pub(crate) enum Call {
 
 const ECONNREFUSED: i32 = 111;
 
-#[inline(always)]
-pub(crate) fn judge4(ctx: &SockAddrContext) -> Call {
-    judge(ctx, load::destination4(ctx))
+/// Which call is made, on a socket of which family.
+#[derive(Clone, Copy)]
+pub(crate) struct Manner {
+    pub(crate) is_v6: bool,
+    /// The call names the peer for good, and not that of one datagram.
+    pub(crate) connects: bool,
 }
 
 #[inline(always)]
-pub(crate) fn judge6(ctx: &SockAddrContext) -> Call {
-    judge(ctx, load::destination6(ctx))
-}
-
-#[inline(always)]
-fn judge(ctx: &SockAddrContext, destination: Destination) -> Call {
-    let workload = workload_of_current_task();
+pub(crate) fn judge(ctx: &SockAddrContext, manner: Manner) -> Call {
+    let destination =
+        if manner.is_v6 { load::destination6(ctx) } else { load::destination4(ctx) };
+    let (workload, depth) = workload_of_current_task();
     let flow = Flow {
         workload,
         destination: destination.address,
@@ -46,8 +48,22 @@ fn judge(ctx: &SockAddrContext, destination: Destination) -> Call {
     };
     let veil = Word::new(0);
     let maps = Maps::new(&veil);
-    // Nothing here rewrites a destination.
-    let mut decision = decide(&flow, &maps).without_redirect();
+    let mut decision = decide(&flow, &maps);
+    if decision.verdict == Verdict::Redirect {
+        let caller = caller(ctx, workload, depth, destination, manner);
+        let to = End { address: flow.destination, port: flow.port };
+        let mut call = Redirecting { flow, caller, connects: manner.connects, to };
+        redirect::carry_out(ctx, &mut call, &mut decision, manner.is_v6);
+    } else if decision.verdict == Verdict::Allow && manner.connects {
+        redirect::forget(ctx);
+    }
+    if decision.verdict == Verdict::Deny
+        && !manner.connects
+        && let Some(known) = workload
+        && redirect::is_repeated(ctx, known, &flow, &maps)
+    {
+        decision = Decision::allow(Reason::Redirected);
+    }
     if decision.verdict == Verdict::Deny
         && let Some(known) = workload
         && answers(ctx, known, destination, &maps)
@@ -59,8 +75,29 @@ fn judge(ctx: &SockAddrContext, destination: Destination) -> Call {
     count::count(id, Layer::Socket, decision.verdict, decision.reason, tally);
     count::report(&flow, &decision);
     match decision.verdict {
-        Verdict::Allow => Call::Proceed,
-        Verdict::Deny | Verdict::Redirect => refuse(&maps),
+        Verdict::Allow | Verdict::Redirect => Call::Proceed,
+        Verdict::Deny => refuse(&maps),
+    }
+}
+
+/// What matters of the socket and its user when it is to be redirected.
+#[inline(always)]
+fn caller(
+    ctx: &SockAddrContext,
+    workload: Option<&Workload>,
+    depth: u8,
+    destination: Destination,
+    manner: Manner,
+) -> Caller {
+    // The proxy's container lies directly below the cgroup of its workload.
+    let is_sidecar = workload.is_some_and(|workload| {
+        workload.sidecar_cgroup != 0 && load::ancestor_cgroup(depth + 1) == workload.sidecar_cgroup
+    });
+    Caller {
+        is_sidecar,
+        may_cross: manner.is_v6 && manner.connects,
+        is_bound_to_device: load::socket_of_call(ctx).is_some_and(load::is_bound_to_device),
+        is_raw: destination.is_raw,
     }
 }
 
@@ -101,10 +138,13 @@ fn refuse(maps: &Maps<'_>) -> Call {
 }
 
 /// The workload whose cgroup the current task is in or below. The task and not the socket counts:
-/// a socket that was made elsewhere and passed in is judged by who uses it.
+/// a socket that was made elsewhere and passed in is judged by who uses it. With its depth.
 #[inline(always)]
-fn workload_of_current_task() -> Option<&'static Workload> {
-    let depths = settings()?.cgroup_depths;
+fn workload_of_current_task() -> (Option<&'static Workload>, u8) {
+    let Some(settings) = settings() else {
+        return (None, 0);
+    };
+    let depths = settings.cgroup_depths;
     for depth in depths {
         if depth == 0 {
             break;
@@ -113,8 +153,8 @@ fn workload_of_current_task() -> Option<&'static Workload> {
         if id != 0
             && let Some(workload) = workload_by_cgroup(id)
         {
-            return Some(workload);
+            return (Some(workload), depth);
         }
     }
-    None
+    (None, 0)
 }

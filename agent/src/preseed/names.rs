@@ -174,6 +174,8 @@ mod tests {
             cgroup_depths: [0; _],
             resolver_ports: 0,
             query_types: [0; _],
+            sidecar_port: 0,
+            reserved: [0; _],
         });
         image
     }

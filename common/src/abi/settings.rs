@@ -18,7 +18,7 @@ pub mod setting_flag {
 
 abi! {
     /// The one value of `SETTINGS` (array, index 0).
-    pub struct Settings (92 bytes) {
+    pub struct Settings (96 bytes) {
         /// Raised with every change of rules; established flows are judged again.
         pub generation: u32,
         /// [`setting_flag`] bits.
@@ -35,6 +35,9 @@ abi! {
         pub resolver_ports: u32,
         /// Record types that may be asked for, a bit each; see [`Settings::may_ask`].
         pub query_types: QueryTypeSet,
+        /// Where the proxy in a pod takes redirected connections, on loopback.
+        pub sidecar_port: u16,
+        pub reserved: [u8; 2],
     }
 }
 
@@ -85,6 +88,8 @@ mod tests {
             cgroup_depths: [0; _],
             resolver_ports: 0,
             query_types: [0; _],
+            sidecar_port: 0,
+            reserved: [0; _],
         };
         assert!((0..=u16::MAX).all(|it| !settings.may_ask(it)));
         settings.query_types[0] = 1 << 1;

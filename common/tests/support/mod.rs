@@ -7,7 +7,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 use exeat_common::{
     abi::{
         Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
-        RuleKey, RuleValue, Workload, mode,
+        Redirect, RuleKey, RuleValue, Workload, mode,
     },
     address::Address,
     bytes::Veil,
@@ -16,6 +16,7 @@ use exeat_common::{
     limits::FACT_SLOTS,
     memory::{Full, Memory},
     reason::Reason,
+    redirect::Passage,
 };
 
 pub(crate) const POLICY: PolicyId = PolicyId::new(5);
@@ -39,6 +40,8 @@ pub(crate) struct World {
     pub(crate) facts: RefCell<BTreeMap<FactKey, FactValue>>,
     pub(crate) flows: RefCell<BTreeMap<FlowKey, FlowValue>>,
     pub(crate) queries: RefCell<BTreeMap<QueryKey, QueryValue>>,
+    /// Where the socket of every packet was redirected from.
+    pub(crate) redirect: Option<Redirect>,
     pub(crate) notes: RefCell<Vec<Reason>>,
     /// Added to [`NOW`].
     pub(crate) later: u32,
@@ -185,6 +188,10 @@ impl Memory for World {
 
     fn remove_flow(&self, key: &FlowKey) {
         self.flows.borrow_mut().remove(key);
+    }
+
+    fn redirected(&self, to: Address, port: u16) -> Option<Passage> {
+        self.redirect?.passage(to, port)
     }
 
     fn set_query(&self, key: &QueryKey, value: &QueryValue) -> Result<(), Full> {

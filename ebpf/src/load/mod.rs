@@ -3,6 +3,8 @@
 mod frame;
 mod replace;
 mod scratch;
+mod connection;
+mod option;
 mod socket;
 
 pub(crate) use frame::{
@@ -12,6 +14,10 @@ pub(crate) use frame::{
 pub(crate) use replace::{copy_to_pod, replace};
 pub(crate) use scratch::{Hook, Scratch, scratch};
 pub(crate) use socket::{
-    Destination, Process, ancestor_cgroup, current_process, destination4, destination6, local_port,
-    set_errno,
+    Destination, Process, Socket, ancestor_cgroup, current_process, destination4, destination6,
+    is_bound_to_device, local_port, set_destination4, set_destination6, set_errno, socket_of_call, socket_of_packet,
 };
+pub(crate) use connection::{
+    Connection, connection, cookie, far_end, near_end, tell_when_closed,
+};
+pub(crate) use option::{Question, answer_v4, answer_v6, question};

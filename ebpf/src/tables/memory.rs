@@ -7,19 +7,25 @@ use aya_ebpf::{
 };
 use exeat_common::{
     abi::{Fact, FactKey, FlowKey, FlowValue, QueryKey, QueryValue},
+    address::Address,
     decide::Tables as _,
     id::{SubjectId, WorkloadId},
     limits::{FACT_SLOTS, FACTS_ENTRIES, FACTS_PER_WORKLOAD, FLOWS_ENTRIES, QUERIES_ENTRIES},
     memory::{Full, Memory},
     reason::{Layer, Reason, Verdict},
+    redirect::Passage,
 };
 
 use super::{
     Maps, settings,
     share::{Share, share},
+    sockets::{peers, redirected},
     word::{Word, words},
 };
-use crate::count::{self, Tally};
+use crate::{
+    count::{self, Tally},
+    load,
+};
 
 #[btf_map]
 static FACTS: HashMap<FactKey, FactSlots, FACTS_ENTRIES> = HashMap::new();
@@ -78,6 +84,17 @@ impl Memory for Maps<'_> {
         {
             share.flows.add(u64::MAX);
         }
+    }
+
+    #[inline(always)]
+    fn redirected(&self, to: Address, port: u16) -> Option<Passage> {
+        let socket = load::socket_of_packet(self.packet?)?;
+        if let Some(redirect) = redirected(socket)
+            && redirect.goes_to(to, port)
+        {
+            return redirect.passage(to, port);
+        }
+        peers(socket)?.iter().find_map(|slot| slot.passage(to, port))
     }
 
     #[inline(always)]

@@ -3,6 +3,7 @@
 mod clock;
 mod memory;
 mod share;
+mod sockets;
 mod word;
 
 use core::ptr;
@@ -10,7 +11,9 @@ use core::ptr;
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     btf_maps::{Array, HashMap, LpmTrie, lpm_trie::Key},
+    helpers::bpf_get_prandom_u32,
     macros::btf_map,
+    programs::TcContext,
 };
 use exeat_common::{
     abi::{
@@ -25,12 +28,17 @@ use exeat_common::{
         BACKENDS_ENTRIES, NAME_SHORT_BYTES, NAMES_LONG_ENTRIES, NAMES_SHORT_ENTRIES,
         PREFIXES_ENTRIES, RESOLVERS_ENTRIES, RULES_ENTRIES, TARGETS_ENTRIES, WORKLOADS_ENTRIES,
     },
+    redirect::Targets,
 };
 
 pub(crate) use clock::nanoseconds;
 use clock::seconds;
 use memory::fact_slots;
 pub(crate) use share::{may_emit, may_reply};
+pub(crate) use sockets::{
+    accept, accepted, forget_redirected, hand_over, may_hand_over, peers, peers_to_change, redirected,
+    set_redirected, withdraw,
+};
 pub(crate) use word::Word;
 
 #[btf_map]
@@ -45,7 +53,6 @@ static NAMES_LONG: HashMap<NameKeyLong, NameValue, NAMES_LONG_ENTRIES> = HashMap
 static PREFIXES: LpmTrie<PrefixData, u32, PREFIXES_ENTRIES> = LpmTrie::new();
 #[btf_map]
 static RULES: HashMap<RuleKey, RuleValue, RULES_ENTRIES, ON_DEMAND> = HashMap::new();
-// Read by nothing yet.
 #[btf_map]
 static TARGETS: HashMap<u32, TargetValue, TARGETS_ENTRIES, ON_DEMAND> = HashMap::new();
 #[btf_map]
@@ -72,12 +79,20 @@ const _: () = assert!(size_of::<PrefixKey>() == size_of::<Key<PrefixData>>());
 pub(crate) struct Maps<'a> {
     /// Memory the verifier does not track, which is map memory for whoever needs [`Veil`].
     veil: &'a Word,
+    /// The packet in hand, where there is one.
+    packet: Option<&'a TcContext>,
 }
 
 impl<'a> Maps<'a> {
     #[inline(always)]
     pub(crate) fn new(veil: &'a Word) -> Self {
-        Self { veil }
+        Self { veil, packet: None }
+    }
+
+    /// With the packet that a verdict is about, to be able to ask its socket.
+    #[inline(always)]
+    pub(crate) fn about(veil: &'a Word, packet: &'a TcContext) -> Self {
+        Self { veil, packet: Some(packet) }
     }
 }
 
@@ -157,6 +172,32 @@ impl Tables for Maps<'_> {
     #[inline(always)]
     fn now(&self) -> u32 {
         seconds()
+    }
+}
+
+impl Targets for Maps<'_> {
+    #[inline(always)]
+    fn target(&self, number: u32) -> Option<&TargetValue> {
+        // SAFETY: written whole before anything names it, and never changed; a target that is deleted
+        // under us stays readable until the program ends (RCU).
+        unsafe { TARGETS.get(number) }
+    }
+
+    #[inline(always)]
+    fn backend(&self, key: &BackendKey) -> Option<BackendValue> {
+        // SAFETY: as for targets.
+        unsafe { BACKENDS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: takes no argument and cannot fail.
+        unsafe { bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn sidecar_port(&self) -> u16 {
+        settings().map_or(0, |settings| settings.sidecar_port)
     }
 }
 

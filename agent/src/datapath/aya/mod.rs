@@ -5,6 +5,7 @@ mod events;
 mod kernel_log;
 mod learn;
 mod links;
+mod lots;
 #[cfg(any(test, feature = "testing"))]
 mod stopwatch;
 mod sweep;
@@ -51,11 +52,17 @@ pub use test_run::{FrameResult, WireProgram};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/exeat.bpf.o"));
 
 /// Every program, in the order of the packet's way.
-const PROGRAMS: [&str; 6] = [
+const PROGRAMS: [&str; 12] = [
     program::CONNECT4,
     program::CONNECT6,
     program::SENDMSG4,
     program::SENDMSG6,
+    program::RECVMSG4,
+    program::RECVMSG6,
+    program::GETPEERNAME4,
+    program::GETPEERNAME6,
+    program::CONNECTIONS,
+    program::GETSOCKOPT,
     program::FROM_POD,
     program::TO_POD,
 ];
@@ -149,7 +156,9 @@ fn load(folder: &Path) -> Result<Ebpf, OpenError> {
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), OpenError> {
     let loaded = match ebpf.program_mut(name) {
         Some(Program::CgroupSockAddr(program)) => program.load(),
+        Some(Program::CgroupSockopt(program)) => program.load(),
         Some(Program::SchedClassifier(program)) => program.load(),
+        Some(Program::SockOps(program)) => program.load(),
         _ => return Err(OpenError::Missing { name }),
     };
     loaded.map_err(|source| OpenError::Program { program: name, source: Box::new(source) })
@@ -211,7 +220,9 @@ impl Kernel {
     fn program(&self, name: &'static str) -> Result<Option<ProgramUsage>, KernelError> {
         let info = match self.ebpf.program(name) {
             Some(Program::CgroupSockAddr(program)) => program.info(),
+            Some(Program::CgroupSockopt(program)) => program.info(),
             Some(Program::SchedClassifier(program)) => program.info(),
+            Some(Program::SockOps(program)) => program.info(),
             _ => return Ok(None),
         };
         let info =

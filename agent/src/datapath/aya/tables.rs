@@ -9,13 +9,13 @@ use aya::{
 };
 use exeat_common::{
     abi::{
-        CounterKey, CounterValue, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong,
-        NameKeyShort, NameValue, PrefixData, QuotaValue, ResolverKey, RuleKey, RuleValue, Settings,
+        CounterKey, CounterValue, FactKey, FactValue, FlowKey, FlowValue, HandoverKey,
+        HandoverValue, NameKeyLong, NameKeyShort, NameValue, PrefixData, QuotaValue, ResolverKey, RuleKey, RuleValue, Settings,
         Workload,
     },
     id::{SubjectId, WorkloadId},
     limits::{
-        COUNTERS_ENTRIES, FACTS_ENTRIES, FLOWS_ENTRIES, NAME_BUFFER_BYTES, NAME_SHORT_BYTES,
+        COUNTERS_ENTRIES, FACTS_ENTRIES, FLOWS_ENTRIES, HANDOVERS_ENTRIES, NAME_BUFFER_BYTES, NAME_SHORT_BYTES,
         NAMES_LONG_ENTRIES, NAMES_SHORT_ENTRIES, PREFIXES_ENTRIES, RESOLVERS_ENTRIES,
         RULES_ENTRIES, WORKLOADS_ENTRIES, map,
     },
@@ -41,6 +41,7 @@ pub(super) struct Maps {
     resolvers: HashMap<MapData, Abi<ResolverKey>, u8>,
     pub(super) facts: Table<FactKey, FactValue>,
     pub(super) flows: Table<FlowKey, FlowValue>,
+    pub(super) handovers: Table<HandoverKey, HandoverValue>,
     pub(super) quota: Table<WorkloadId, QuotaValue>,
     counters: PerCpuHashMap<MapData, Abi<CounterKey>, Abi<CounterValue>>,
     settings: Array<MapData, Abi<Settings>>,
@@ -76,6 +77,7 @@ impl Maps {
             resolvers: open(ebpf, map::RESOLVERS)?,
             facts: open(ebpf, map::FACTS)?,
             flows: open(ebpf, map::FLOWS)?,
+            handovers: open(ebpf, map::HANDOVERS)?,
             quota: open(ebpf, map::QUOTA)?,
             counters: open(ebpf, map::COUNTERS)?,
             settings: open(ebpf, map::SETTINGS)?,
@@ -217,6 +219,7 @@ impl Maps {
             usage(map::RESOLVERS, self.resolvers.keys().count(), RESOLVERS_ENTRIES),
             usage(map::FACTS, self.facts.keys().count(), FACTS_ENTRIES),
             usage(map::FLOWS, self.flows.keys().count(), FLOWS_ENTRIES),
+            usage(map::HANDOVERS, self.handovers.keys().count(), HANDOVERS_ENTRIES),
             usage(map::QUOTA, self.quota.keys().count(), WORKLOADS_ENTRIES),
             usage(map::COUNTERS, self.counters.keys().count(), COUNTERS_ENTRIES),
         ];

@@ -211,5 +211,7 @@ fn write_config(config: &Config, ids: &mut Ids, image: &mut Image) {
             .iter()
             .fold(0, |ports, resolver| ports | Settings::resolver_port(resolver.port())),
         query_types: config.dns.query_types.bits(),
+        sidecar_port: config.sidecar_port,
+        reserved: [0; _],
     });
 }

@@ -25,6 +25,7 @@ pub struct Profile {
     namespace: String,
     has_sidecar: bool,
     is_ambient: bool,
+    has_socket_layer: bool,
     is_gateway: bool,
     sidecar: Option<Arc<ObjectRef>>,
     /// Its labels, as far as any object asks for them.
@@ -51,6 +52,7 @@ impl Services {
             namespace: client.namespace.to_owned(),
             has_sidecar: client.has_sidecar,
             is_ambient: client.is_ambient,
+            has_socket_layer: client.has_socket_layer,
             is_gateway: sight.is_gateway,
             sidecar: sight.sidecar.map(|it| Arc::clone(&it.header.object)),
             labels: labels.map(|(key, value)| (key.clone(), value.clone())).collect(),

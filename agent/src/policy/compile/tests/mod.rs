@@ -414,7 +414,7 @@ fn the_directory_explains() {
     assert_eq!(
         grants,
         [
-            "80 ServiceEntry/default/exact Some(\"U-REDIRECT\")",
+            "80 ServiceEntry/default/exact None",
             "443 ServiceEntry/default/wild None"
         ]
     );

@@ -54,7 +54,13 @@ fn view_of(world: &World, twist: &Twist, workload: &Workload) -> View {
     let reports = &mut BTreeSet::new();
     let services = Services::link(&world.registry, &world.config, &answers, reports);
     let client =
-        Client { namespace, labels: &workload.labels, has_sidecar: false, is_ambient: false };
+        Client {
+        namespace,
+        labels: &workload.labels,
+        has_sidecar: false,
+        is_ambient: false,
+        has_socket_layer: true,
+    };
     let mut view = services.view(&client, reports);
     twist.apply(namespace, &mut view);
     view

@@ -177,7 +177,8 @@ impl Pod {
             .with_context(|| format!("run {program} in {} ({package})", self.name))
     }
 
-    fn probe<T: DeserializeOwned>(&self, args: &[&str]) -> Result<T> {
+    /// Runs `exeat-probe` as a process of the pod.
+    pub fn probe<T: DeserializeOwned>(&self, args: &[&str]) -> Result<T> {
         run_probe(self.command(probe_binary()?)?, args)
     }
 }

@@ -1,6 +1,6 @@
 //! What `exeat-probe` prints: one JSON object a run, the same types on both sides.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,10 @@ pub struct Reached {
     /// `OK`, the name of an errno such as `EPERM`, or `TIMEOUT`.
     pub result: String,
     pub micros: u64,
+    /// Who is at the other end, as the application is told: by `getpeername()` of a connected
+    /// socket, else by the datagram that came back.
+    #[serde(default)]
+    pub peer: Option<SocketAddr>,
 }
 
 /// Result of `exeat-probe resolve-connect`.

@@ -5,6 +5,7 @@ mod flood;
 mod forge;
 mod leak;
 mod load;
+mod proxy;
 mod reach;
 mod session;
 
@@ -136,6 +137,22 @@ enum Command {
     },
     /// Keeps connections open and does what the lines on standard input say.
     Session,
+    /// Stands in a pod as its proxy.
+    Proxy {
+        port: u16,
+        /// Answers with the original destination and goes no further.
+        #[arg(long)]
+        tell: bool,
+    },
+    /// Dials through such a proxy, many at a time, and compares.
+    Originals {
+        #[arg(long, required = true)]
+        to: Vec<SocketAddr>,
+        #[arg(long)]
+        clients: u32,
+        #[arg(long)]
+        connections: u32,
+    },
     /// Keeps a CPU busy until it is ended.
     Burn,
 }
@@ -202,6 +219,10 @@ fn main() -> Result<()> {
         }
         Command::Pace { name, server, count } => {
             serde_json::to_string(&flood::pace(server, &name, count)?)?
+        }
+        Command::Proxy { port, tell } => return proxy::serve(port, tell),
+        Command::Originals { to, clients, connections } => {
+            serde_json::to_string(&proxy::compare(&to, clients, connections))?
         }
         Command::Session => return session::run(),
         Command::Burn => burn(),

@@ -18,6 +18,7 @@ pub mod map {
     pub const RESOLVERS: &str = "RESOLVERS";
     pub const FACTS: &str = "FACTS";
     pub const QUERIES: &str = "QUERIES";
+    pub const STREAMS: &str = "STREAMS";
     pub const FLOWS: &str = "FLOWS";
     pub const QUOTA: &str = "QUOTA";
     pub const COUNTERS: &str = "COUNTERS";
@@ -29,7 +30,7 @@ pub mod map {
     pub const HANDOVERS: &str = "HANDOVERS";
 
     /// Every pinned map.
-    pub const ALL: [&str; 20] = [
+    pub const ALL: [&str; 21] = [
         WORKLOADS_BY_CGROUP,
         WORKLOADS_BY_IFINDEX,
         NAMES_SHORT,
@@ -41,6 +42,7 @@ pub mod map {
         RESOLVERS,
         FACTS,
         QUERIES,
+        STREAMS,
         FLOWS,
         QUOTA,
         COUNTERS,
@@ -83,6 +85,8 @@ pub const BACKENDS_ENTRIES: usize = 131_072;
 pub const RESOLVERS_ENTRIES: usize = 64;
 pub const FACTS_ENTRIES: usize = 131_072;
 pub const QUERIES_ENTRIES: usize = 65_536;
+/// TCP connections to resolvers; the one that was silent longest gives way, and is reset when it goes on.
+pub const STREAMS_ENTRIES: usize = 16_384;
 pub const FLOWS_ENTRIES: usize = 131_072;
 /// Takes memory as it fills.
 pub const HANDOVERS_ENTRIES: usize = 65_536;
@@ -147,6 +151,9 @@ pub const FLOW_IDLE_DATAGRAM_SECONDS: u32 = 180;
 /// Seconds after which a connection that nobody accepted is collected: connecting takes 127 seconds at most
 /// with what Linux has by default (`tcp_syn_retries`), and the socket itself clears it away.
 pub const HANDOVER_SECONDS: u32 = 600;
+/// Questions that one TCP segment may carry, as resolvers that ask for both families write them; with
+/// more of them the connection is reset.
+pub const SEGMENT_QUESTIONS: usize = 2;
 /// Seconds for which a query is remembered.
 pub const QUERY_SECONDS: u32 = 15;
 /// Bytes of a denied packet that an ICMP error quotes. The socket is found by the IP header and eight

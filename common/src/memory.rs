@@ -1,7 +1,7 @@
 //! What the wire layer remembers between packets: flows, queries and facts.
 
 use crate::{
-    abi::{FactKey, FlowKey, FlowValue, QueryKey, QueryValue},
+    abi::{FactKey, FlowKey, FlowValue, QueryKey, QueryValue, StreamValue},
     address::Address,
     bytes::Veil,
     decide::Tables,
@@ -45,6 +45,10 @@ pub trait Memory: Tables + Veil {
     fn set_query(&self, key: &QueryKey, value: &QueryValue) -> Result<(), Full>;
     /// Returns the query and forgets it.
     fn take_query(&self, key: &QueryKey) -> Option<QueryValue>;
+    /// A TCP connection to a resolver.
+    fn stream(&self, key: &FlowKey) -> Option<StreamValue>;
+    /// Never fails for want of room: the connection that was silent longest is forgotten.
+    fn set_stream(&self, key: &FlowKey, value: &StreamValue);
     /// Notes that the workload was told this address for a name that matched `pattern`.
     fn learn(&self, key: &FactKey, pattern: SubjectId, expiry: u32) -> Result<(), Full>;
     /// Seconds for which a fact outlives its TTL.

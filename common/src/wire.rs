@@ -27,6 +27,8 @@ pub enum Leave {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Arrive {
     Pass,
+    /// A trusted resolver accepts a connection: the DNS path notes where it begins.
+    Accepted,
     /// Comes from a trusted resolver: the DNS path decides on the message.
     Answer,
     /// Is not for the pod at all.
@@ -144,8 +146,13 @@ pub fn arrive<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &
     if matches!(packet.protocol, protocol::UDP | protocol::TCP)
         && memory.is_resolver(packet.source, packet.source_port)
     {
-        let empty_segment = packet.protocol == protocol::TCP && packet.payload_length == 0;
-        return if empty_segment { Arrive::Pass } else { Arrive::Answer };
+        return if packet.protocol == protocol::UDP || packet.payload_length != 0 {
+            Arrive::Answer
+        } else if packet.accepts() {
+            Arrive::Accepted
+        } else {
+            Arrive::Pass
+        };
     }
     let key = inbound_key(known.id, packet);
     if let Some(flow) = memory.flow(&key)
@@ -394,7 +401,7 @@ fn begins_neighbourhood(workload: &Workload, packet: &Packet, key: &FlowKey) -> 
 
 /// The flow of a packet from the pod.
 #[inline(always)]
-fn outbound_key(workload: WorkloadId, packet: &Packet) -> FlowKey {
+pub(crate) fn outbound_key(workload: WorkloadId, packet: &Packet) -> FlowKey {
     let local = (packet.source, packet.source_port);
     let remote = (packet.destination, packet.destination_port);
     FlowKey::new(workload, packet.flow_protocol, local, remote)
@@ -402,7 +409,7 @@ fn outbound_key(workload: WorkloadId, packet: &Packet) -> FlowKey {
 
 /// The flow of a packet to the pod. Echo keeps its identifier as the local port in both.
 #[inline(always)]
-fn inbound_key(workload: WorkloadId, packet: &Packet) -> FlowKey {
+pub(crate) fn inbound_key(workload: WorkloadId, packet: &Packet) -> FlowKey {
     let (local_port, remote_port) = match packet.flow_protocol {
         protocol::ICMP | protocol::ICMPV6 => (packet.source_port, packet.destination_port),
         _ => (packet.destination_port, packet.source_port),

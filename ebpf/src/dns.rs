@@ -4,7 +4,7 @@ use aya_ebpf::programs::TcContext;
 use exeat_common::{
     abi::Workload,
     bytes::Bytes,
-    dns::{Answer, Asked, Refusal, Transport, ask, hear},
+    dns::{Answer, Asked, Refusal, Transport, ask, hear, stream::accept},
     flow::protocol,
     id::WorkloadId,
     limits::EDNS_BYTES,
@@ -24,7 +24,7 @@ const FLAGS_AT: usize = 2;
 /// Offset of the checksum in a UDP header.
 const UDP_CHECKSUM_AT: usize = 6;
 
-/// A message to a trusted resolver.
+/// A datagram to a trusted resolver.
 #[inline(never)]
 pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch) -> Fate {
     let length = load(ctx, scratch);
@@ -33,7 +33,7 @@ pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch)
     } else {
         let Scratch { packet, query, answer, veil, .. } = scratch;
         let bytes = Bytes::new(&answer.message, length);
-        ask(workload, packet, transport(packet), &bytes, &mut query.room.name, &Maps::new(veil))
+        ask(workload, packet, Transport::Udp, &bytes, &mut query.room.name, &Maps::new(veil))
     };
     match asked {
         Asked::Pass { reason, clamp_at } => {
@@ -51,6 +51,14 @@ pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch)
             Fate::Stop
         }
     }
+}
+
+/// A trusted resolver accepts a connection.
+#[inline(never)]
+pub(crate) fn accepted(workload: &Workload, scratch: &Scratch) -> Fate {
+    let Scratch { packet, facts, header, veil, .. } = scratch;
+    accept(workload, packet, &Bytes::new(header, facts.length), &Maps::new(veil));
+    Fate::Go
 }
 
 /// A message from a trusted resolver.
@@ -127,10 +135,6 @@ fn transport(packet: &Packet) -> Transport {
 /// Lowers the EDNS payload size at `at` of the message, so that no answer needs fragments.
 #[inline(always)]
 fn clamp(ctx: &TcContext, packet: &Packet, at: usize) -> Fate {
-    // Over TCP the size means nothing, and a changed byte would need another checksum.
-    if packet.protocol == protocol::TCP {
-        return Fate::Go;
-    }
     let offset = packet.payload + at;
     let checksum = packet.transport + UDP_CHECKSUM_AT;
     let Some(old) = load::load_word(ctx, offset) else {
@@ -150,7 +154,7 @@ fn turn_round(ctx: &TcContext, packet: &Packet, refusal: &Refusal) -> Fate {
 }
 
 #[inline(always)]
-fn count(workload: WorkloadId, facts: FrameFacts, verdict: Verdict, reason: Reason) {
+pub(crate) fn count(workload: WorkloadId, facts: FrameFacts, verdict: Verdict, reason: Reason) {
     let tally = Tally { flows: 1, bytes: facts.length as u64 };
     count::count(workload, Layer::Dns, verdict, reason, tally);
 }

@@ -29,6 +29,7 @@ mod handover;
 mod load;
 mod redirect;
 mod refuse;
+mod segment;
 mod socket;
 mod tables;
 mod wire;

@@ -6,7 +6,7 @@ use exeat_common::{
     address::Address,
     bytes::Bytes,
     decide::Decision,
-    flow::Flow,
+    flow::{Flow, protocol},
     id::WorkloadId,
     packet::{Packet, parse},
     reason::{Layer, Reason, Verdict},
@@ -17,7 +17,7 @@ use crate::{
     count::{self, Tally},
     dns,
     load::{self, FrameFacts, Hook, Scratch},
-    refuse,
+    refuse, segment,
     tables::{Maps, workload_by_ifindex},
 };
 
@@ -53,7 +53,11 @@ pub(crate) fn from_pod(ctx: &TcContext) -> Fate {
         Judged::Ended => refuse::both_ends(ctx, workload.id, scratch),
         Judged::Query => {
             scratch.dropped = 0;
-            let fate = dns::query(ctx, workload, scratch);
+            let fate = if scratch.packet.protocol == protocol::TCP {
+                segment::query(ctx, workload, scratch)
+            } else {
+                dns::query(ctx, workload, scratch)
+            };
             let Packet { destination, destination_port, .. } = scratch.packet;
             report_dropped(workload, destination, destination_port, scratch);
             fate
@@ -76,6 +80,7 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
     };
     match notice(workload, scratch) {
         Arrive::Pass => Fate::Go,
+        Arrive::Accepted => dns::accepted(workload, scratch),
         Arrive::Answer => {
             scratch.dropped = 0;
             let fate = dns::answer(ctx, workload, scratch);

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde::de::DeserializeOwned;
 
 use crate::node::{Node, Pod, RESOLVER_V4, RESOLVER_V6};
-use crate::probe::{FirstConnects, Flooded, Load, Pace, Reached, Resolved};
+use crate::probe::{FirstConnects, Flooded, Load, Pace, Reached, Resolved, Stream};
 
 /// Which addresses a client asks for, and over which IP version it asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,22 @@ impl Pod {
         let server = server.to_string();
         let mut args = vec!["resolve", name, "--server", &server, "--kind", kind.word()];
         args.extend(options);
+        self.probe(&args)
+    }
+
+    /// Asks questions, each `NAME/TYPE`, over one TCP connection, with options of `exeat-probe
+    /// stream`.
+    pub fn ask_in_stream(
+        &self,
+        server: SocketAddr,
+        questions: &[&str],
+        options: &[&str],
+    ) -> Result<Stream> {
+        let server = server.to_string();
+        let mut args = vec!["stream", "--server", &server];
+        args.extend(options);
+        args.push("--");
+        args.extend(questions);
         self.probe(&args)
     }
 

@@ -14,6 +14,16 @@ pub struct Resolved {
     pub micros: u64,
 }
 
+/// Result of `exeat-probe stream`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stream {
+    /// Those that came.
+    pub answers: Vec<Resolved>,
+    /// `OK` if all came, or what kept the next one away.
+    pub end: String,
+    pub micros: u64,
+}
+
 /// Result of `exeat-probe connect` and `exeat-probe udp`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Reached {

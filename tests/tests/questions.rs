@@ -1,5 +1,5 @@
-//! Questions beyond their names: which record types may be asked for, asked with real tools and
-//! counted where they would have arrived.
+//! Questions beyond their names: which record types may be asked for, and how questions travel over
+//! TCP. Asked with real tools, and counted where they would have arrived.
 
 #![cfg(test)]
 
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use exeat_tests::flows::{About, FlowLog};
 use exeat_tests::node::{Pod, RESOLVER_V4, RESOLVER_V6};
+use exeat_tests::pod_client::Kind;
 use exeat_tests::registry::Entry;
 use exeat_tests::scene::Scene;
 use exeat_tests::wait;
@@ -92,5 +93,62 @@ fn the_list_of_types_is_a_matter_of_configuration() {
         let before = dns.asked("www.example.com");
         dig(web, RESOLVER_V4, &["www.example.com", kind]);
         assert_eq!(dns.asked("www.example.com") - before, asked, "{kind}");
+    }
+}
+
+/// Each way to write one question over TCP.
+const WAYS: [(&str, &[&str]); 5] = [
+    ("whole", &[]),
+    ("length first", &["--cut", "2"]),
+    ("length first, each at once", &["--cut", "2", "--no-delay"]),
+    ("in the middle of the name, each at once", &["--cut", "24", "--no-delay"]),
+    ("in three, each at once", &["--cut", "1", "--cut", "20", "--no-delay"]),
+];
+
+#[test]
+fn a_question_over_tcp_may_come_in_pieces() {
+    let scene = scene("pieces");
+    let (web, dns) = (&scene.world.web, &scene.world.dns);
+    for (kind, address) in [(Kind::A, "203.0.113.10"), (Kind::Aaaa, "2001:db8::10")] {
+        let word = if kind == Kind::A { "A" } else { "AAAA" };
+        for (way, options) in WAYS {
+            let ask = |name: &str| {
+                let before = dns.asked(name);
+                let question = format!("{name}/{word}");
+                let told = web.ask_in_stream(kind.resolver(), &[&question], options).expect(way);
+                (dns.asked(name) - before, told)
+            };
+            let (arrived, told) = ask("www.example.com");
+            assert_eq!((arrived, told.end.as_str()), (1, "OK"), "{way}: {told:?}");
+            assert_eq!(told.answers[0].addresses, [ip(address)], "{way}");
+            let (arrived, told) = ask("www.example.org");
+            assert_eq!((arrived, told.answers.len()), (0, 0), "{way}: {told:?}");
+            assert_eq!(told.end, "ECONNRESET", "{way}: the client knows: {told:?}");
+        }
+    }
+}
+
+#[test]
+fn two_questions_in_one_segment_are_both_judged() {
+    let scene = scene("pipelined");
+    let (web, dns) = (&scene.world.web, &scene.world.dns);
+    let asked = || ["www.example.com", "www.example.org"].map(|name| dns.asked(name));
+    let ask = |questions: &[&str]| {
+        let before = asked();
+        let told = web.ask_in_stream(Kind::A.resolver(), questions, &[]).expect("a stream");
+        let after = asked();
+        (after[0] - before[0], after[1] - before[1], told)
+    };
+    let (granted, _, told) = ask(&["www.example.com/A", "www.example.com/AAAA"]);
+    assert_eq!((granted, told.end.as_str()), (2, "OK"), "{told:?}");
+    let three = ["www.example.com/A", "www.example.com/AAAA", "www.example.com/TXT"];
+    let (granted, _, told) = ask(&three);
+    assert_eq!((granted, told.end.as_str()), (0, "ECONNRESET"), "more than are read: {told:?}");
+    let mixed = ["www.example.com/A", "www.example.org/A"];
+    let reversed = ["www.example.org/A", "www.example.com/A"];
+    for questions in [mixed, reversed] {
+        let (granted, refused, told) = ask(&questions);
+        assert_eq!((granted, refused, told.answers.len()), (0, 0, 0), "{told:?}");
+        assert_eq!(told.end, "ECONNRESET", "{questions:?}");
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use exeat_common::{
     abi::{
         Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
-        RuleKey, RuleValue, Workload,
+        RuleKey, RuleValue, StreamValue, Workload,
     },
     address::Address,
     bytes::Veil,
@@ -215,6 +215,12 @@ impl Memory for Heard<'_> {
     fn take_query(&self, key: &QueryKey) -> Option<QueryValue> {
         self.queries.borrow_mut().remove(key)
     }
+
+    fn stream(&self, _: &FlowKey) -> Option<StreamValue> {
+        None
+    }
+
+    fn set_stream(&self, _: &FlowKey, _: &StreamValue) {}
 
     /// As in the kernel: the name's own slot, else one that is empty or has expired.
     fn learn(&self, key: &FactKey, pattern: SubjectId, expiry: u32) -> Result<(), Full> {

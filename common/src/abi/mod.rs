@@ -13,6 +13,7 @@ mod ring;
 mod rule;
 mod settings;
 mod share;
+mod stream;
 mod target;
 mod workload;
 
@@ -26,6 +27,7 @@ pub use ring::{AnswerHeader, EVENT_MAX_BYTES, FlowEvent, QueryHeader, event};
 pub use rule::{PrefixData, RuleKey, RuleValue, action};
 pub use settings::{QueryTypeSet, Settings, setting_flag};
 pub use share::QuotaValue;
+pub use stream::{StreamValue, stream_part};
 pub use target::{BackendKey, BackendValue, TargetValue, target_kind};
 pub use workload::{Workload, mode, workload_flag};
 

@@ -5,6 +5,7 @@ pub mod learn;
 pub mod message;
 mod name;
 mod query;
+pub mod stream;
 
 pub use answer::{Answer, FoundList, Heard, Room, hear};
 pub use message::{InvalidMessage, MESSAGE_BUFFER_BYTES, MessageBytes, Transport};

@@ -27,6 +27,7 @@ pub mod tcp_flag {
     pub const SYN: u8 = 0x02;
     pub const RST: u8 = 0x04;
     pub const ACK: u8 = 0x10;
+    pub const URG: u8 = 0x20;
 }
 
 /// ICMP types that are told apart (RFC 792, RFC 4443, RFC 4861, RFC 2710, RFC 3810).
@@ -118,6 +119,13 @@ impl Packet {
     pub const fn opens(&self) -> bool {
         self.protocol == protocol::TCP
             && self.detail & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN
+    }
+
+    /// A TCP segment that answers one which opens a connection.
+    #[inline(always)]
+    pub const fn accepts(&self) -> bool {
+        const BOTH: u8 = tcp_flag::SYN | tcp_flag::ACK;
+        self.protocol == protocol::TCP && self.detail & BOTH == BOTH
     }
 
     /// A TCP segment that ends a connection at once.

@@ -7,7 +7,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 use exeat_common::{
     abi::{
         Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
-        Redirect, RuleKey, RuleValue, Workload, mode,
+        Redirect, RuleKey, RuleValue, StreamValue, Workload, mode,
     },
     address::Address,
     bytes::Veil,
@@ -42,6 +42,7 @@ pub(crate) struct World {
     pub(crate) queries: RefCell<BTreeMap<QueryKey, QueryValue>>,
     /// Where the socket of every packet was redirected from.
     pub(crate) redirect: Option<Redirect>,
+    pub(crate) streams: RefCell<BTreeMap<FlowKey, StreamValue>>,
     pub(crate) notes: RefCell<Vec<Reason>>,
     /// Added to [`NOW`].
     pub(crate) later: u32,
@@ -201,6 +202,14 @@ impl Memory for World {
 
     fn take_query(&self, key: &QueryKey) -> Option<QueryValue> {
         self.queries.borrow_mut().remove(key)
+    }
+
+    fn stream(&self, key: &FlowKey) -> Option<StreamValue> {
+        self.streams.borrow().get(key).copied()
+    }
+
+    fn set_stream(&self, key: &FlowKey, value: &StreamValue) {
+        self.streams.borrow_mut().insert(*key, *value);
     }
 
     fn learn(&self, key: &FactKey, pattern: SubjectId, expiry: u32) -> Result<(), Full> {

@@ -337,6 +337,11 @@ fn messages_to_a_resolver_are_for_the_dns_path() {
     let with_data = [tcp(4000, 53, tcp_flag::SYN), b"x".to_vec()].concat();
     assert_eq!(to(&with_data, protocol::TCP), Leave::Query, "also with the opening segment");
     assert!(matches!(to(&tcp(4000, 53, tcp_flag::SYN), protocol::TCP), Leave::Judged(_)));
+    let both = tcp_flag::SYN | tcp_flag::ACK;
+    for (flags, expected) in [(both, Arrive::Accepted), (tcp_flag::ACK, Arrive::Pass)] {
+        let accepted = packet(&frame(RESOLVER, POD, protocol::TCP, &tcp(53, 4000, flags)));
+        assert_eq!(arrive(Some(&workload()), &accepted, &world), expected);
+    }
     let answer = packet(&frame(RESOLVER, POD, protocol::UDP, &udp(53, 4000, b"x")));
     assert_eq!(arrive(Some(&workload()), &answer, &world), Arrive::Answer);
 }

@@ -2,8 +2,8 @@
 
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use exeat_common::{
-    abi::{AnswerHeader, FlowEvent, QueryHeader},
-    dns::{MESSAGE_BUFFER_BYTES, Room},
+    abi::{AnswerHeader, FlowEvent, QueryHeader, StreamValue},
+    dns::{MESSAGE_BUFFER_BYTES, Room, stream::Segment},
     packet::{HEADER_BUFFER_BYTES, Packet},
     reply::Reply,
 };
@@ -23,6 +23,9 @@ pub(crate) struct Scratch {
     pub(crate) veil: Word,
     pub(crate) header: [u8; HEADER_BUFFER_BYTES],
     pub(crate) reply: Reply,
+    /// Place of the TCP segment in hand, and the connection it belongs to.
+    pub(crate) segment: Segment,
+    pub(crate) stream: StreamValue,
     pub(crate) event: FlowEvent,
     /// Why a DNS message was dropped, for whoever reports it: the stack below the parsers has no
     /// room. 0 where none was, for no message is dropped for that reason.

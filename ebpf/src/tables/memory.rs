@@ -6,11 +6,14 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use exeat_common::{
-    abi::{Fact, FactKey, FlowKey, FlowValue, QueryKey, QueryValue},
+    abi::{Fact, FactKey, FlowKey, FlowValue, QueryKey, QueryValue, StreamValue},
     address::Address,
     decide::Tables as _,
     id::{SubjectId, WorkloadId},
-    limits::{FACT_SLOTS, FACTS_ENTRIES, FACTS_PER_WORKLOAD, FLOWS_ENTRIES, QUERIES_ENTRIES},
+    limits::{
+        FACT_SLOTS, FACTS_ENTRIES, FACTS_PER_WORKLOAD, FLOWS_ENTRIES, QUERIES_ENTRIES,
+        STREAMS_ENTRIES,
+    },
     memory::{Full, Memory},
     reason::{Layer, Reason, Verdict},
     redirect::Passage,
@@ -33,6 +36,9 @@ static FACTS: HashMap<FactKey, FactSlots, FACTS_ENTRIES> = HashMap::new();
 // the agent is down. What one workload may put into it is bounded by its share.
 #[btf_map]
 static QUERIES: LruHashMap<QueryKey, QueryValue, QUERIES_ENTRIES> = LruHashMap::new();
+// As above.
+#[btf_map]
+static STREAMS: LruHashMap<FlowKey, StreamValue, STREAMS_ENTRIES> = LruHashMap::new();
 #[btf_map]
 static FLOWS: HashMap<FlowKey, FlowValue, FLOWS_ENTRIES> = HashMap::new();
 
@@ -115,6 +121,18 @@ impl Memory for Maps<'_> {
             share.is_answered();
         }
         Some(query)
+    }
+
+    #[inline(always)]
+    fn stream(&self, key: &FlowKey) -> Option<StreamValue> {
+        // SAFETY: entries are replaced whole, never changed in place; the copy is taken at once.
+        unsafe { STREAMS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn set_stream(&self, key: &FlowKey, value: &StreamValue) {
+        // A connection that is not noted is reset when it goes on.
+        let _lost = STREAMS.insert(key, value, u64::from(BPF_ANY));
     }
 
     #[inline(always)]

@@ -57,10 +57,10 @@ pub fn ask<M: Memory>(
     } else if is_relaxed {
         Reason::AllowAny
     } else {
-        return refuse(&question, transport, Reason::NameNotGranted, memory);
+        return refuse(&question, Reason::NameNotGranted, memory);
     };
     if !is_relaxed && !memory.may_ask(question.query_type) {
-        return refuse(&question, transport, Reason::QueryType, memory);
+        return refuse(&question, Reason::QueryType, memory);
     }
     let key = QueryKey {
         workload: workload.id,

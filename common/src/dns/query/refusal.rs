@@ -4,7 +4,7 @@ use super::{Asked, Question};
 use crate::{
     abi::setting_flag,
     dns::{
-        message::{Transport, flag, rcode},
+        message::{flag, rcode},
         name::Name,
     },
     memory::Memory,
@@ -23,18 +23,9 @@ pub struct Refusal {
     pub name: Name,
 }
 
-/// A question that may not leave is answered on the spot over UDP. Over TCP it is dropped: clients
-/// ask by UDP first and have their answer by then.
+/// A question that may not leave is answered on the spot.
 #[inline(always)]
-pub(super) fn refuse<M: Memory>(
-    question: &Question,
-    transport: Transport,
-    reason: Reason,
-    memory: &M,
-) -> Asked {
-    if transport == Transport::Tcp {
-        return Asked::Drop(reason);
-    }
+pub(super) fn refuse<M: Memory>(question: &Question, reason: Reason, memory: &M) -> Asked {
     Asked::Refuse(Refusal {
         reason,
         old_flags: question.flags,

@@ -37,17 +37,23 @@ pub(crate) fn resolve(question: &Question<'_>) -> Result<Resolved> {
     } else {
         over_udp(question, message.metadata.id, &bytes)
     };
-    let micros = micros(start);
-    Ok(match answer {
-        Ok(answer) => {
-            let answer = Message::from_vec(&answer).context("read the answer")?;
-            Resolved {
-                rcode: format!("{:?}", answer.metadata.response_code),
-                addresses: answer.answers.iter().filter_map(|it| address(&it.data)).collect(),
-                micros,
-            }
+    match answer {
+        Ok(answer) => read_answer(&answer, start),
+        Err(error) => {
+            let micros = micros(start);
+            Ok(Resolved { rcode: word(&error), addresses: Vec::new(), micros })
         }
-        Err(error) => Resolved { rcode: word(&error), addresses: Vec::new(), micros },
+    }
+}
+
+/// What an answer says that has just come, to a question that was asked at `start`.
+pub(crate) fn read_answer(bytes: &[u8], start: Instant) -> Result<Resolved> {
+    let micros = micros(start);
+    let answer = Message::from_vec(bytes).context("read the answer")?;
+    Ok(Resolved {
+        rcode: format!("{:?}", answer.metadata.response_code),
+        addresses: answer.answers.iter().filter_map(|it| address(&it.data)).collect(),
+        micros,
     })
 }
 

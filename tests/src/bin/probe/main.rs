@@ -8,6 +8,7 @@ mod load;
 mod proxy;
 mod reach;
 mod session;
+mod stream;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -42,6 +43,22 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         local_port: u16,
         #[arg(long, default_value_t = 3000)]
+        timeout_ms: u64,
+    },
+    /// Asks a DNS server several questions over one TCP connection.
+    Stream {
+        /// `NAME/TYPE`
+        #[arg(required = true)]
+        questions: Vec<String>,
+        #[arg(long)]
+        server: SocketAddr,
+        /// Writes in pieces: takes a breath after so many bytes.
+        #[arg(long)]
+        cut: Vec<usize>,
+        /// Sends each piece at once (`TCP_NODELAY`).
+        #[arg(long)]
+        no_delay: bool,
+        #[arg(long, default_value_t = 5000)]
         timeout_ms: u64,
     },
     /// Opens a TCP connection and asks for a page.
@@ -185,6 +202,12 @@ fn main() -> Result<()> {
                 timeout: Duration::from_millis(timeout_ms),
             };
             serde_json::to_string(&dns::resolve(&question)?)?
+        }
+        Command::Stream { questions, server, cut, no_delay, timeout_ms } => {
+            let timeout = Duration::from_millis(timeout_ms);
+            let questions =
+                stream::Questions { list: &questions, server, cuts: &cut, no_delay, timeout };
+            serde_json::to_string(&stream::ask(&questions)?)?
         }
         Command::Connect { address, port, timeout_ms } => {
             let timeout = Duration::from_millis(timeout_ms);

@@ -5,6 +5,8 @@ use core::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use crate::bytes::{Veil, hidden};
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// An IPv4 or IPv6 address. `::ffff:a.b.c.d` and `a.b.c.d` are the same value.
@@ -55,6 +57,14 @@ impl Address {
     #[inline(always)]
     pub const fn words(&self) -> [u32; 4] {
         self.0
+    }
+
+    /// The same address, of which the verifier knows nothing: neither that it is one of IPv4 nor that it is not.
+    #[inline(always)]
+    #[must_use]
+    pub fn veiled<V: Veil>(&self, veil: &V) -> Self {
+        let [high, low]: [u64; 2] = zerocopy::transmute!(self.0);
+        Self(zerocopy::transmute!([hidden(high, veil), hidden(low, veil)]))
     }
 
     #[inline(always)]

@@ -202,8 +202,7 @@ fn recall<M: Memory>(
     let reason = if known.direction == direction::INBOUND {
         Reason::Inbound
     } else if known.direction == direction::OUTBOUND
-        && (known.generation == generation
-            || stands(flow, known, memory))
+        && (known.generation == generation || stands(flow, known, memory))
     {
         Reason::Established
     } else {

@@ -69,9 +69,8 @@ fn target(kind: u8, v4: &[(&str, u16)], v6: &[(&str, u16)]) -> World {
         reserved: [0; 2],
     };
     let backends = (0..).zip(v4.iter().chain(v6));
-    let backends = backends
-        .map(|(index, it)| (BackendKey { target: TARGET, index }, backend(it)))
-        .collect();
+    let backends =
+        backends.map(|(index, it)| (BackendKey { target: TARGET, index }, backend(it))).collect();
     World { target: Some(value), backends, drawn: Cell::new(0) }
 }
 
@@ -106,11 +105,8 @@ fn check(world: &World, dialled: &str, caller: Caller, expected: Result<&[&str],
 
 #[test]
 fn each_backend_of_the_family_is_met_and_no_other() {
-    let world = target(
-        target_kind::ENDPOINTS,
-        &[("10.0.0.1", 80), ("10.0.0.2", 81)],
-        &[("fd00::1", 82)],
-    );
+    let world =
+        target(target_kind::ENDPOINTS, &[("10.0.0.1", 80), ("10.0.0.2", 81)], &[("fd00::1", 82)]);
     check(&world, V4, Caller::default(), Ok(&["10.0.0.1 80", "10.0.0.2 81"]));
     check(&world, V6, Caller::default(), Ok(&["fd00::1 82"]));
     // Its own family is there, so the other is not taken.

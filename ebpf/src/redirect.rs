@@ -14,7 +14,7 @@ use exeat_common::{
 
 use crate::{
     load::{self, Destination, Socket},
-    tables::{self, Maps, Word},
+    tables::{self, Maps},
 };
 
 /// A call that is to go elsewhere.
@@ -63,8 +63,8 @@ fn find_way(
     Redirecting { flow, caller, connects, .. }: &Redirecting<'_>,
     decision: &Decision,
 ) -> Result<End, Reason> {
-    let veil = Word::new(0);
-    let maps = Maps::new(&veil);
+    // Nothing has to be hidden here.
+    let maps = Maps::at_socket(0);
     let (Some(workload), Some(socket)) = (flow.workload, load::socket_of_call(ctx)) else {
         return Err(Reason::UnknownWorkload);
     };

@@ -15,7 +15,7 @@ use crate::{
     count::{self, Tally},
     load::{self, Destination},
     redirect::{self, Redirecting},
-    tables::{Maps, Word, settings, workload_by_cgroup},
+    tables::{Maps, settings, workload_by_cgroup},
 };
 
 /// What becomes of the call.
@@ -37,20 +37,22 @@ pub(crate) struct Manner {
 
 #[inline(always)]
 pub(crate) fn judge(ctx: &SockAddrContext, manner: Manner) -> Call {
-    let destination =
-        if manner.is_v6 { load::destination6(ctx) } else { load::destination4(ctx) };
-    let (workload, depth) = workload_of_current_task();
+    let destination = if manner.is_v6 { load::destination6(ctx) } else { load::destination4(ctx) };
+    let (workload, place) = workload_of_current_task();
     let flow = Flow {
         workload,
         destination: destination.address,
         port: destination.port,
         protocol: destination.protocol,
     };
-    let veil = Word::new(0);
-    let maps = Maps::new(&veil);
-    let mut decision = decide(&flow, &maps);
+    let maps = Maps::at_socket(place.cgroup);
+    let made = decide(&flow, &maps);
+    // What follows would be verified for each way to a decision.
+    let mut decision = made.veiled(&maps);
+    let flow = Flow { destination: flow.destination.veiled(&maps), ..flow };
+    let destination = Destination { address: flow.destination, ..destination };
     if decision.verdict == Verdict::Redirect {
-        let caller = caller(ctx, workload, depth, destination, manner);
+        let caller = caller(ctx, workload, place, destination, manner);
         let to = End { address: flow.destination, port: flow.port };
         let mut call = Redirecting { flow, caller, connects: manner.connects, to };
         redirect::carry_out(ctx, &mut call, &mut decision, manner.is_v6);
@@ -85,13 +87,14 @@ pub(crate) fn judge(ctx: &SockAddrContext, manner: Manner) -> Call {
 fn caller(
     ctx: &SockAddrContext,
     workload: Option<&Workload>,
-    depth: u8,
+    place: Place,
     destination: Destination,
     manner: Manner,
 ) -> Caller {
     // The proxy's container lies directly below the cgroup of its workload.
     let is_sidecar = workload.is_some_and(|workload| {
-        workload.sidecar_cgroup != 0 && load::ancestor_cgroup(depth + 1) == workload.sidecar_cgroup
+        workload.sidecar_cgroup != 0
+            && load::ancestor_cgroup(place.depth + 1) == workload.sidecar_cgroup
     });
     Caller {
         is_sidecar,
@@ -137,24 +140,32 @@ fn refuse(maps: &Maps<'_>) -> Call {
     Call::Fail
 }
 
+/// Where a workload was found.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    cgroup: u64,
+    /// Levels below the root of the tree.
+    depth: u8,
+}
+
 /// The workload whose cgroup the current task is in or below. The task and not the socket counts:
-/// a socket that was made elsewhere and passed in is judged by who uses it. With its depth.
+/// a socket that was made elsewhere and passed in is judged by who uses it.
 #[inline(always)]
-fn workload_of_current_task() -> (Option<&'static Workload>, u8) {
+fn workload_of_current_task() -> (Option<&'static Workload>, Place) {
     let Some(settings) = settings() else {
-        return (None, 0);
+        return (None, Place::default());
     };
     let depths = settings.cgroup_depths;
     for depth in depths {
         if depth == 0 {
             break;
         }
-        let id = load::ancestor_cgroup(depth);
-        if id != 0
-            && let Some(workload) = workload_by_cgroup(id)
+        let cgroup = load::ancestor_cgroup(depth);
+        if cgroup != 0
+            && let Some(workload) = workload_by_cgroup(cgroup)
         {
-            return (Some(workload), depth);
+            return (Some(workload), Place { cgroup, depth });
         }
     }
-    (None, 0)
+    (None, Place::default())
 }

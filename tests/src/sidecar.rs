@@ -29,12 +29,19 @@ impl Sidecar {
 
     /// One that tells its clients instead.
     pub fn start_telling(pod: &Pod, port: u16) -> Result<Self> {
-        Self::run(pod.sidecar_command(probe_binary()?)?.args(["proxy", "--tell", &port.to_string()]))
+        Self::run(pod.sidecar_command(probe_binary()?)?.args([
+            "proxy",
+            "--tell",
+            &port.to_string(),
+        ]))
     }
 
     fn run(command: &mut Command) -> Result<Self> {
-        let mut child: Child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("start a proxy")?;
+        let mut child: Child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("start a proxy")?;
         let mut lines = BufReader::new(child.stdout.take().context("output of the proxy")?).lines();
         let process = Background::new(child);
         let first = lines.next().context("the proxy ended")??;
@@ -60,7 +67,8 @@ impl AgentFiles {
     pub fn config_with_sidecars(&self, node: &Node, pods: &[&Pod]) -> String {
         pods.iter().fold(self.config_for(node), |config, pod| {
             let interface = format!("  interface: {}\n", pod.interface);
-            let sidecar = format!("{interface}  sidecarCgroup: {}\n", pod.sidecar_cgroup().display());
+            let sidecar =
+                format!("{interface}  sidecarCgroup: {}\n", pod.sidecar_cgroup().display());
             config.replace(&interface, &sidecar)
         })
     }

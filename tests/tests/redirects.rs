@@ -230,8 +230,7 @@ fn the_same_address_on_another_port() {
 fn a_change_of_endpoints_moves_new_connections_and_ends_none() {
     let mut scene = scene("changes", &[("db.yaml", service(&[endpoint(BACKENDS[0])]))]);
     let web = scene.world.web.clone();
-    let lines = LineServer::start(scene.world.node.internet(), &[8081])
-        .expect("a server");
+    let lines = LineServer::start(scene.world.node.internet(), &[8081]).expect("a server");
     let ported = |address: &str| json!({ "address": address, "ports": { "tcp": 8081 } });
     let line_service = |address: &str| service(&[ported(address)]);
     scene.files.put("db.yaml", &line_service(BACKENDS[0])).expect("a manifest");

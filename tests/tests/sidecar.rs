@@ -41,7 +41,6 @@ fn scene(test: &str, entries: &[Entry], late: bool) -> Scene {
     scene
 }
 
-
 /// Connections that wait for their proxy, as the kernel's table has them.
 fn waiting(scene: &Scene) -> f64 {
     let metrics = scene.agent().metrics().expect("metrics");
@@ -201,7 +200,8 @@ fn ten_thousand_connections_are_told_right_and_leave_nothing_behind() {
     args.extend(["--connections".to_owned(), CONNECTIONS.to_string()]);
     for number in 1..=5 {
         for port in [80, 5432] {
-            for address in [format!("203.0.113.{number}:{port}"), format!("[2001:db8::{number}]:{port}")]
+            for address in
+                [format!("203.0.113.{number}:{port}"), format!("[2001:db8::{number}]:{port}")]
             {
                 args.extend(["--to".to_owned(), address]);
             }

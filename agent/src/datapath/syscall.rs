@@ -50,8 +50,7 @@ pub(super) fn create_getsockopt_link(
 /// Gives a link a name in bpffs, so that it stays when its descriptor is closed.
 pub(super) fn pin_link(link: BorrowedFd<'_>, pin: &Path) -> io::Result<()> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
-    let attributes =
-        Object { pathname: path.as_ptr() as u64, bpf_fd: number(link), file_flags: 0 };
+    let attributes = Object { pathname: path.as_ptr() as u64, bpf_fd: number(link), file_flags: 0 };
     bpf(BPF_OBJ_PIN, &attributes).map(drop)
 }
 

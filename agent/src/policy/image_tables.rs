@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use exeat_common::{
     abi::{FactKey, FactValue, NameKeyLong, NameValue, ResolverKey, RuleKey, RuleValue},
     address::Address,
+    bytes::Veil,
     decide::Tables,
     id::{PolicyId, SubjectId},
 };
@@ -37,6 +38,12 @@ impl Image {
 pub(super) fn mask(address: Address, bits: u8) -> Address {
     let kept = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
     Address::from_v6((u128::from_be_bytes(address.octets()) & kept).to_be_bytes())
+}
+
+impl Veil for ImageTables<'_> {
+    fn veil(&self, number: usize) -> usize {
+        number
+    }
 }
 
 impl Tables for ImageTables<'_> {

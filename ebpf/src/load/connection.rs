@@ -111,8 +111,11 @@ fn end(ops: *mut bpf_sock_ops, v4: u32, v6: [u32; 4], port: u32) -> HandoverKey 
     // SAFETY: as above.
     let netns = unsafe { bpf_get_netns_cookie(ops.cast()) };
     // An IPv6 socket has IPv4 in mapped form, which is how addresses are kept here.
-    let address =
-        if family == AF_INET { Address::from_v4(v4.to_ne_bytes()) } else { Address::from_words(v6) };
+    let address = if family == AF_INET {
+        Address::from_v4(v4.to_ne_bytes())
+    } else {
+        Address::from_words(v6)
+    };
     HandoverKey { netns, address, port, reserved: 0 }
 }
 

@@ -1,23 +1,22 @@
 //! From contexts to bytes and back: the only access to packets and socket addresses.
 
+mod connection;
 mod frame;
+mod option;
 mod replace;
 mod scratch;
-mod connection;
-mod option;
 mod socket;
 
+pub(crate) use connection::{Connection, connection, cookie, far_end, near_end, tell_when_closed};
 pub(crate) use frame::{
     FrameFacts, frame_facts, load_header, load_message, load_word, replace_word, return_to_pod,
     swap_ends,
 };
+pub(crate) use option::{Question, answer_v4, answer_v6, question};
 pub(crate) use replace::{copy_to_pod, replace};
 pub(crate) use scratch::{Hook, Scratch, scratch};
 pub(crate) use socket::{
     Destination, Process, Socket, ancestor_cgroup, current_process, destination4, destination6,
-    is_bound_to_device, local_port, set_destination4, set_destination6, set_errno, socket_of_call, socket_of_packet,
+    is_bound_to_device, local_port, set_destination4, set_destination6, set_errno, socket_of_call,
+    socket_of_packet,
 };
-pub(crate) use connection::{
-    Connection, connection, cookie, far_end, near_end, tell_when_closed,
-};
-pub(crate) use option::{Question, answer_v4, answer_v6, question};

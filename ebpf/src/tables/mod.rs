@@ -6,7 +6,7 @@ mod share;
 mod sockets;
 mod word;
 
-use core::ptr;
+use core::{hint::black_box, ptr};
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
@@ -36,8 +36,8 @@ use clock::seconds;
 use memory::fact_slots;
 pub(crate) use share::{may_emit, may_reply};
 pub(crate) use sockets::{
-    accept, accepted, forget_redirected, hand_over, may_hand_over, peers, peers_to_change, redirected,
-    set_redirected, withdraw,
+    accept, accepted, forget_redirected, hand_over, may_hand_over, peers, peers_to_change,
+    redirected, set_redirected, withdraw,
 };
 pub(crate) use word::Word;
 
@@ -75,10 +75,18 @@ struct PrefixKey {
 
 const _: () = assert!(size_of::<PrefixKey>() == size_of::<Key<PrefixData>>());
 
+/// What hides a number from the verifier.
+#[derive(Clone, Copy)]
+enum Cover<'a> {
+    /// Map memory, which it does not track.
+    Memory(&'a Word),
+    /// A number which it does not know: what is changed by it twice is what it was.
+    Mask(u64),
+}
+
 /// The maps as the tables of the decision.
 pub(crate) struct Maps<'a> {
-    /// Memory the verifier does not track, which is map memory for whoever needs [`Veil`].
-    veil: &'a Word,
+    veil: Cover<'a>,
     /// The packet in hand, where there is one.
     packet: Option<&'a TcContext>,
 }
@@ -86,13 +94,20 @@ pub(crate) struct Maps<'a> {
 impl<'a> Maps<'a> {
     #[inline(always)]
     pub(crate) fn new(veil: &'a Word) -> Self {
-        Self { veil, packet: None }
+        Self { veil: Cover::Memory(veil), packet: None }
+    }
+
+    /// For programs at a socket. Another one may interrupt them on the same CPU, so there is no map memory
+    /// for one run alone: they bring a number that the kernel gave them, and that the verifier does not know.
+    #[inline(always)]
+    pub(crate) fn at_socket(number: u64) -> Self {
+        Self { veil: Cover::Mask(number), packet: None }
     }
 
     /// With the packet that a verdict is about, to be able to ask its socket.
     #[inline(always)]
     pub(crate) fn about(veil: &'a Word, packet: &'a TcContext) -> Self {
-        Self { veil, packet: Some(packet) }
+        Self { veil: Cover::Memory(veil), packet: Some(packet) }
     }
 }
 
@@ -202,11 +217,15 @@ impl Targets for Maps<'_> {
 }
 
 impl Veil for Maps<'_> {
-    /// The verifier does not track what is in a map.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "usize is 64 bits wide in the kernel")]
     fn veil(&self, number: usize) -> usize {
-        self.veil.store(number as u64);
-        self.veil.load() as usize
+        match self.veil {
+            Cover::Memory(word) => {
+                word.store(number as u64);
+                word.load() as usize
+            }
+            Cover::Mask(mask) => (black_box(number as u64 ^ mask) ^ mask) as usize,
+        }
     }
 }

@@ -29,11 +29,16 @@ static PEERS: SkStorage<Peers> = SkStorage::new();
 static ACCEPTED: SkStorage<Dialled> = SkStorage::new();
 /// The same between `connect()` and its acceptance, in one network namespace.
 #[btf_map]
-static HANDOVERS: HashMap<HandoverKey, HandoverValue, HANDOVERS_ENTRIES, ON_DEMAND> = HashMap::new();
+static HANDOVERS: HashMap<HandoverKey, HandoverValue, HANDOVERS_ENTRIES, ON_DEMAND> =
+    HashMap::new();
 
 /// The value a socket has in a storage, or a new one that is all zeros.
 #[inline(always)]
-fn stored<T>(storage: &'static SkStorage<T>, socket: Socket, create: bool) -> Option<&'static mut T> {
+fn stored<T>(
+    storage: &'static SkStorage<T>,
+    socket: Socket,
+    create: bool,
+) -> Option<&'static mut T> {
     let map = ptr::from_ref(storage).cast_mut().cast();
     let flags = if create { u64::from(BPF_SK_STORAGE_GET_F_CREATE) } else { 0 };
     // SAFETY: the map is one of sockets, and a `Socket` is never null; without a first value the kernel
@@ -67,7 +72,8 @@ pub(crate) fn set_redirected(socket: Socket, redirect: &Redirect) -> bool {
 pub(crate) fn forget_redirected(socket: Socket) {
     let map: *const SkStorage<Redirect> = &raw const REDIRECTED;
     // SAFETY: the map is one of sockets, and a `Socket` is never null.
-    let _was_none = unsafe { bpf_sk_storage_delete(map.cast_mut().cast(), socket.pointer().cast()) };
+    let _was_none =
+        unsafe { bpf_sk_storage_delete(map.cast_mut().cast(), socket.pointer().cast()) };
 }
 
 /// Where a datagram socket without a peer was redirected from.
@@ -100,7 +106,8 @@ pub(crate) fn may_hand_over(workload: WorkloadId) -> bool {
 /// same end before and is gone.
 #[inline(always)]
 pub(crate) fn hand_over(key: &HandoverKey, redirect: &Redirect, socket: u64) {
-    let dialled = Dialled { address: redirect.dialled, port: redirect.dialled_port, reserved: [0; 2] };
+    let dialled =
+        Dialled { address: redirect.dialled, port: redirect.dialled_port, reserved: [0; 2] };
     let workload = redirect.workload;
     let value = HandoverValue { dialled, workload, socket, since: seconds(), reserved: 0 };
     if HANDOVERS.insert(key, &value, u64::from(BPF_NOEXIST)).is_ok() {

@@ -18,8 +18,7 @@ pub(super) fn lots(weights: &[u32]) -> Vec<Lot> {
     let total: u128 = weights.iter().copied().map(u128::from).sum();
     let count = weights.len() as u128;
     // In parts of which an even share has `total`.
-    let mut parts: Vec<u128> =
-        weights.iter().map(|weight| u128::from(*weight) * count).collect();
+    let mut parts: Vec<u128> = weights.iter().map(|weight| u128::from(*weight) * count).collect();
     let mut lots: Vec<Lot> =
         (0..weights.len()).map(|alias| Lot { chance: u32::MAX, alias }).collect();
     let (mut small, mut large): (Vec<usize>, Vec<usize>) =

@@ -10,14 +10,14 @@ use aya::{
 use exeat_common::{
     abi::{
         CounterKey, CounterValue, FactKey, FactValue, FlowKey, FlowValue, HandoverKey,
-        HandoverValue, NameKeyLong, NameKeyShort, NameValue, PrefixData, QuotaValue, ResolverKey, RuleKey, RuleValue, Settings,
-        Workload,
+        HandoverValue, NameKeyLong, NameKeyShort, NameValue, PrefixData, QuotaValue, ResolverKey,
+        RuleKey, RuleValue, Settings, Workload,
     },
     id::{SubjectId, WorkloadId},
     limits::{
-        COUNTERS_ENTRIES, FACTS_ENTRIES, FLOWS_ENTRIES, HANDOVERS_ENTRIES, NAME_BUFFER_BYTES, NAME_SHORT_BYTES,
-        NAMES_LONG_ENTRIES, NAMES_SHORT_ENTRIES, PREFIXES_ENTRIES, RESOLVERS_ENTRIES,
-        RULES_ENTRIES, WORKLOADS_ENTRIES, map,
+        COUNTERS_ENTRIES, FACTS_ENTRIES, FLOWS_ENTRIES, HANDOVERS_ENTRIES, NAME_BUFFER_BYTES,
+        NAME_SHORT_BYTES, NAMES_LONG_ENTRIES, NAMES_SHORT_ENTRIES, PREFIXES_ENTRIES,
+        RESOLVERS_ENTRIES, RULES_ENTRIES, WORKLOADS_ENTRIES, map,
     },
 };
 

@@ -107,8 +107,10 @@ fn to_kernel(target: &Target) -> (TargetValue, Vec<BackendValue>) {
         *slot = byte;
     }
     let v4 = draw(target.backends.iter().filter(|it| it.address.is_none_or(|ip| ip.is_ipv4())), 0);
-    let v6 =
-        draw(target.backends.iter().filter(|it| it.address.is_none_or(|ip| ip.is_ipv6())), v4.len());
+    let v6 = draw(
+        target.backends.iter().filter(|it| it.address.is_none_or(|ip| ip.is_ipv6())),
+        v4.len(),
+    );
     let value = TargetValue {
         // The compiler gives no more than the table holds.
         v4: u32::try_from(v4.len()).unwrap_or(u32::MAX),

@@ -81,6 +81,8 @@ fn workloads() -> Vec<PlacedWorkload> {
             labels: BTreeMap::from([("app".to_owned(), format!("w{number}"))]),
             cgroup: None,
             interface: None,
+            arrives_past_interface: false,
+            netns: None,
             addresses: Vec::new(),
             sidecar_cgroup: None,
             is_ambient: false,
@@ -89,6 +91,7 @@ fn workloads() -> Vec<PlacedWorkload> {
         cgroup_id: Some(1000 + number as u64),
         cgroup_depth: Some(4),
         ifindex: u32::try_from(number).ok(),
+        netns_cookie: None,
         sidecar_cgroup_id: None,
     };
     (1..=WORKLOADS).map(workload).collect()

@@ -38,6 +38,8 @@ mod tests {
             policy: None,
             socket: Hold::Enforced,
             wire,
+            cgroup: Hold::Unwanted,
+            not_held: Vec::new(),
             is_exempt: false,
         }
     }

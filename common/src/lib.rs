@@ -11,6 +11,7 @@
 pub mod abi;
 pub mod address;
 pub mod bytes;
+pub mod cgroup;
 pub mod decide;
 pub mod dns;
 pub mod flow;

@@ -67,6 +67,9 @@ pub mod program {
     pub const GETPEERNAME6: &str = "exeat_getpeername6";
     pub const CONNECTIONS: &str = "exeat_connections";
     pub const GETSOCKOPT: &str = "exeat_getsockopt";
+    pub const SOCK_CREATE: &str = "exeat_sock_create";
+    pub const EGRESS: &str = "exeat_egress";
+    pub const INGRESS: &str = "exeat_ingress";
     pub const FROM_POD: &str = "exeat_from_pod";
     pub const TO_POD: &str = "exeat_to_pod";
 }

@@ -40,8 +40,10 @@ pub enum Layer {
     Socket = 1,
     /// The traffic control hooks on the host side of the veth.
     Wire = 2,
-    /// A DNS query or answer, seen on the wire.
+    /// A DNS query or answer, seen on the wire or at the workload's sockets.
     Dns = 3,
+    /// The cgroup hooks for packets: workloads without a veth of their own.
+    Cgroup = 4,
 }
 
 impl Layer {
@@ -50,6 +52,7 @@ impl Layer {
             1 => Some(Self::Socket),
             2 => Some(Self::Wire),
             3 => Some(Self::Dns),
+            4 => Some(Self::Cgroup),
             _ => None,
         }
     }
@@ -59,6 +62,7 @@ impl Layer {
             Self::Socket => "socket",
             Self::Wire => "wire",
             Self::Dns => "dns",
+            Self::Cgroup => "cgroup",
         }
     }
 }
@@ -161,7 +165,7 @@ mod tests {
         for verdict in Verdict::ALL {
             assert_eq!(Verdict::from_u8(verdict as u8), Some(verdict));
         }
-        for layer in [Layer::Socket, Layer::Wire, Layer::Dns] {
+        for layer in [Layer::Socket, Layer::Wire, Layer::Dns, Layer::Cgroup] {
             assert_eq!(Layer::from_u8(layer as u8), Some(layer));
         }
     }

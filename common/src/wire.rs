@@ -143,6 +143,12 @@ pub fn arrive<M: Memory>(workload: Option<&Workload>, packet: &Packet, memory: &
     if !is_for(known, packet) {
         return Arrive::Drop(Reason::SpoofedLink);
     }
+    receive(known, packet, memory)
+}
+
+/// The same for a packet of which it is known that it has come to the right one.
+#[inline(always)]
+pub(crate) fn receive<M: Memory>(known: &Workload, packet: &Packet, memory: &M) -> Arrive {
     if matches!(packet.protocol, protocol::UDP | protocol::TCP)
         && memory.is_resolver(packet.source, packet.source_port)
     {
@@ -342,8 +348,9 @@ fn may_speak_for(workload: &Workload, address: Address) -> bool {
     is_own(workload, address) || address.is_v6_link_local() || address.is_unspecified()
 }
 
+/// Whether the source is one of the workload's own, as far as those are known.
 #[inline(always)]
-fn is_own_source(workload: &Workload, packet: &Packet) -> bool {
+pub(crate) fn is_own_source(workload: &Workload, packet: &Packet) -> bool {
     is_own(workload, packet.source)
 }
 

@@ -27,15 +27,7 @@ const UDP_CHECKSUM_AT: usize = 6;
 /// A datagram to a trusted resolver.
 #[inline(never)]
 pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch) -> Fate {
-    let length = load(ctx, scratch);
-    let asked = if length == 0 {
-        Asked::Drop(Reason::DnsMalformed)
-    } else {
-        let Scratch { packet, query, answer, veil, .. } = scratch;
-        let bytes = Bytes::new(&answer.message, length);
-        ask(workload, packet, Transport::Udp, &bytes, &mut query.room.name, &Maps::new(veil))
-    };
-    match asked {
+    match judge(ctx, workload, scratch) {
         Asked::Pass { reason, clamp_at } => {
             count(workload.id, scratch.facts, Verdict::Allow, reason);
             if clamp_at == 0 { Fate::Go } else { clamp(ctx, &scratch.packet, clamp_at) }
@@ -51,6 +43,40 @@ pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch)
             Fate::Stop
         }
     }
+}
+
+/// The same where the packet can be neither changed nor answered: a question that is refused is
+/// dropped.
+#[inline(never)]
+pub(crate) fn query_at_socket(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch) -> Fate {
+    match judge(ctx, workload, scratch) {
+        Asked::Pass { reason, .. } => {
+            count(workload.id, scratch.facts, Verdict::Allow, reason);
+            Fate::Go
+        }
+        Asked::Refuse(refusal) => {
+            count(workload.id, scratch.facts, Verdict::Deny, refusal.reason);
+            count::report_refusal(scratch, workload.id, &refusal);
+            Fate::Stop
+        }
+        Asked::Drop(reason) => {
+            count(workload.id, scratch.facts, Verdict::Deny, reason);
+            scratch.dropped = reason as u8;
+            Fate::Stop
+        }
+    }
+}
+
+/// Loads the question and judges it.
+#[inline(always)]
+fn judge(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch) -> Asked {
+    let length = load(ctx, scratch);
+    if length == 0 {
+        return Asked::Drop(Reason::DnsMalformed);
+    }
+    let Scratch { packet, query, answer, veil, .. } = scratch;
+    let bytes = Bytes::new(&answer.message, length);
+    ask(workload, packet, Transport::Udp, &bytes, &mut query.room.name, &Maps::new(veil))
 }
 
 /// A trusted resolver accepts a connection.

@@ -8,9 +8,12 @@
 )]
 
 use aya_ebpf::{
+    EbpfContext,
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
-    macros::{cgroup_sock_addr, cgroup_sockopt, classifier, sock_ops},
-    programs::{SockAddrContext, SockOpsContext, SockoptContext, TcContext},
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, cgroup_sockopt, classifier, sock_ops},
+    programs::{
+        SkBuffContext, SockAddrContext, SockContext, SockOpsContext, SockoptContext, TcContext,
+    },
 };
 
 /// A line for whoever debugs the programs; nothing in release objects. Never an address or a name.
@@ -23,6 +26,7 @@ macro_rules! debug_line {
     };
 }
 
+mod cgroup;
 mod count;
 mod dns;
 mod handover;
@@ -37,9 +41,9 @@ mod wire;
 use socket::{Call, Manner};
 use wire::Fate;
 
-/// What a cgroup socket address program returns to let the call go on.
+/// What a cgroup program returns to let the call or the packet go on.
 const PROCEED: i32 = 1;
-/// What it returns to fail the call, with EPERM unless another errno was set.
+/// What it returns to stop it; the call fails with EPERM unless another errno was set.
 const FAIL: i32 = 0;
 
 #[cgroup_sock_addr(connect4)]
@@ -99,6 +103,25 @@ pub(crate) fn exeat_getsockopt(ctx: SockoptContext) -> i32 {
     PROCEED
 }
 
+#[cgroup_sock(sock_create)]
+pub(crate) fn exeat_sock_create(ctx: SockContext) -> i32 {
+    answer(&ctx, socket::judge_creation(&ctx))
+}
+
+/// What the sockets of a workload send.
+#[cgroup_skb(egress)]
+pub(crate) fn exeat_egress(ctx: SkBuffContext) -> i32 {
+    let ctx = TcContext::new(ctx.skb.skb);
+    pass(&ctx, cgroup::egress(&ctx))
+}
+
+/// What the sockets of a workload receive, before they have it.
+#[cgroup_skb(ingress)]
+pub(crate) fn exeat_ingress(ctx: SkBuffContext) -> i32 {
+    let ctx = TcContext::new(ctx.skb.skb);
+    pass(&ctx, cgroup::ingress(&ctx))
+}
+
 /// On ingress of the host side of a veth: what the pod sends.
 #[classifier]
 pub(crate) fn exeat_from_pod(ctx: TcContext) -> i32 {
@@ -111,11 +134,21 @@ pub(crate) fn exeat_to_pod(ctx: TcContext) -> i32 {
     carry_out(&ctx, wire::to_pod(&ctx))
 }
 
-fn answer(ctx: &SockAddrContext, call: Call) -> i32 {
+fn answer(ctx: &impl EbpfContext, call: Call) -> i32 {
     match call {
         Call::Proceed => PROCEED,
         Call::Fail => {
             debug_line!(ctx, "a call fails");
+            FAIL
+        }
+    }
+}
+
+fn pass(ctx: &TcContext, fate: Fate) -> i32 {
+    match fate {
+        Fate::Go => PROCEED,
+        Fate::Stop | Fate::Return => {
+            debug_line!(ctx, "a packet is dropped");
             FAIL
         }
     }

@@ -38,12 +38,40 @@ enum Outcome {
 /// A segment with payload to a trusted resolver.
 #[inline(never)]
 pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch) -> Fate {
-    let outcome = match locate(ctx, workload, scratch) {
-        Piece::Messages { announced } => messages(ctx, workload, scratch, announced),
-        Piece::Length => Outcome::Through,
-        Piece::Stray => Outcome::Again,
-        Piece::Broken => Outcome::Broken,
+    match judge(ctx, workload, scratch) {
+        Outcome::Refused => refuse::both_ends(ctx, workload.id, scratch),
+        Outcome::Broken => {
+            break_off(workload, scratch);
+            refuse::both_ends(ctx, workload.id, scratch)
+        }
+        outcome @ (Outcome::Through | Outcome::Again | Outcome::Dropped(_)) => {
+            carry_out(workload, scratch, outcome)
+        }
+    }
+}
+
+/// The same where nobody can be told: the client waits until it gives up.
+#[inline(never)]
+pub(crate) fn query_at_socket(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch) -> Fate {
+    let outcome = judge(ctx, workload, scratch);
+    carry_out(workload, scratch, outcome)
+}
+
+#[inline(always)]
+fn judge(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch) -> Outcome {
+    let announced = match locate(ctx, workload, scratch) {
+        Piece::Messages => 0,
+        Piece::Announced => scratch.stream.announced,
+        Piece::Length => return Outcome::Through,
+        Piece::Stray => return Outcome::Again,
+        Piece::Broken => return Outcome::Broken,
     };
+    messages(ctx, workload, scratch, usize::from(announced))
+}
+
+/// Lets the segment through or drops it, and tells nobody.
+#[inline(always)]
+fn carry_out(workload: &Workload, scratch: &mut Scratch, outcome: Outcome) -> Fate {
     match outcome {
         Outcome::Through => {
             let Scratch { packet, stream, segment, veil, .. } = scratch;
@@ -59,13 +87,18 @@ pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch)
             scratch.dropped = reason as u8;
             Fate::Stop
         }
-        Outcome::Refused => refuse::both_ends(ctx, workload.id, scratch),
+        Outcome::Refused => Fate::Stop,
         Outcome::Broken => {
-            count(workload.id, scratch.facts, Verdict::Deny, Reason::DnsMalformed);
-            scratch.dropped = Reason::DnsMalformed as u8;
-            refuse::both_ends(ctx, workload.id, scratch)
+            break_off(workload, scratch);
+            Fate::Stop
         }
     }
+}
+
+#[inline(always)]
+fn break_off(workload: &Workload, scratch: &mut Scratch) {
+    count(workload.id, scratch.facts, Verdict::Deny, Reason::DnsMalformed);
+    scratch.dropped = Reason::DnsMalformed as u8;
 }
 
 /// Finds the place of the segment in its stream. Both go into the scratch: what the comparisons

@@ -1,8 +1,11 @@
-//! The socket layer: `connect()` and `sendmsg()` of a workload, judged before a packet exists.
+//! The socket layer: `socket()`, `connect()` and `sendmsg()` of a workload, judged before a packet
+//! exists.
 
-use aya_ebpf::programs::SockAddrContext;
+use aya_ebpf::programs::{SockAddrContext, SockContext};
 use exeat_common::{
     abi::{FlowKey, Workload, direction, setting_flag},
+    address::Address,
+    cgroup::{is_at_home, leaves_here, may_create},
     decide::{Decision, Tables as _, decide},
     flow::{Flow, protocol},
     id::WorkloadId,
@@ -48,34 +51,28 @@ pub(crate) fn judge(ctx: &SockAddrContext, manner: Manner) -> Call {
     let maps = Maps::at_socket(place.cgroup);
     let made = decide(&flow, &maps);
     // What follows would be verified for each way to a decision.
-    let mut decision = made.veiled(&maps);
     let flow = Flow { destination: flow.destination.veiled(&maps), ..flow };
     let destination = Destination { address: flow.destination, ..destination };
-    if decision.verdict == Verdict::Redirect {
+    let mut decision = made.veiled(&maps);
+    if workload.is_some_and(|known| !is_at_home(known, load::netns_of_address(ctx))) {
+        decision = Decision::deny(Reason::SocketType);
+    } else if decision.verdict == Verdict::Allow {
+        if manner.connects {
+            redirect::forget(ctx);
+        }
+    } else if workload.is_some_and(|known| answers(ctx, known, destination, &maps)) {
+        decision = Decision::allow(Reason::Inbound);
+    } else if decision.verdict == Verdict::Redirect {
         let caller = caller(ctx, workload, place, destination, manner);
         let to = End { address: flow.destination, port: flow.port };
         let mut call = Redirecting { flow, caller, connects: manner.connects, to };
         redirect::carry_out(ctx, &mut call, &mut decision, manner.is_v6);
-    } else if decision.verdict == Verdict::Allow && manner.connects {
-        redirect::forget(ctx);
-    }
-    if decision.verdict == Verdict::Deny
-        && !manner.connects
-        && let Some(known) = workload
-        && redirect::is_repeated(ctx, known, &flow, &maps)
+    } else if !manner.connects
+        && workload.is_some_and(|known| redirect::is_repeated(ctx, known, &flow, &maps))
     {
         decision = Decision::allow(Reason::Redirected);
     }
-    if decision.verdict == Verdict::Deny
-        && let Some(known) = workload
-        && answers(ctx, known, destination, &maps)
-    {
-        decision = Decision::allow(Reason::Inbound);
-    }
-    let id = workload.map_or(WorkloadId::default(), |workload| workload.id);
-    let tally = Tally { flows: 1, bytes: 0 };
-    count::count(id, Layer::Socket, decision.verdict, decision.reason, tally);
-    count::report(&flow, &decision);
+    tell(&flow, &decision);
     match decision.verdict {
         Verdict::Allow | Verdict::Redirect => Call::Proceed,
         Verdict::Deny => refuse(&maps),
@@ -102,6 +99,43 @@ fn caller(
         is_bound_to_device: load::socket_of_call(ctx).is_some_and(load::is_bound_to_device),
         is_raw: destination.is_raw,
     }
+}
+
+/// Judges the making of an internet socket. The others are not seen here.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "protocols above 255 are cut for show")]
+pub(crate) fn judge_creation(ctx: &SockContext) -> Call {
+    let wanted = load::creation(ctx);
+    let (workload, _) = workload_of_current_task();
+    let is_allowed = match workload {
+        Some(known) if !leaves_here(known) => is_at_home(known, load::netns_of_socket(ctx)),
+        Some(known) => {
+            may_create(wanted.kind, wanted.protocol)
+                && is_at_home(known, load::netns_of_socket(ctx))
+        }
+        // It may be one whose interface is not known yet. What it sends is refused until then.
+        None => may_create(wanted.kind, wanted.protocol),
+    };
+    if is_allowed {
+        return Call::Proceed;
+    }
+    let flow = Flow {
+        workload,
+        destination: Address::default(),
+        port: 0,
+        protocol: wanted.protocol as u8,
+    };
+    tell(&flow, &Decision::deny(Reason::SocketType));
+    Call::Fail
+}
+
+/// Counts a verdict, and reports it if it is worth it.
+#[inline(always)]
+fn tell(flow: &Flow<'_>, decision: &Decision) {
+    let id = flow.workload.map_or(WorkloadId::default(), |workload| workload.id);
+    let tally = Tally { flows: 1, bytes: 0 };
+    count::count(id, Layer::Socket, decision.verdict, decision.reason, tally);
+    count::report(flow, decision);
 }
 
 /// Whether a datagram answers one that came in. The wire layer remembers those by their addresses;

@@ -5,6 +5,7 @@ use exeat_common::{
     abi::Workload,
     address::Address,
     bytes::Bytes,
+    cgroup::is_past_wire,
     decide::Decision,
     flow::{Flow, protocol},
     id::WorkloadId,
@@ -71,6 +72,10 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
     let Some(workload) = workload_by_ifindex(facts.ifindex) else {
         return Fate::Go;
     };
+    if is_past_wire(workload) {
+        // Not all of it comes by here, so its sockets are where it is looked at.
+        return Fate::Go;
+    }
     let Some(scratch) = load::scratch(Hook::ToPod) else {
         return Fate::Go;
     };
@@ -159,7 +164,12 @@ fn judge(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch) -> Judged 
 
 /// Reports a DNS message that was dropped, under the resolver it went to or came from.
 #[inline(never)]
-fn report_dropped(workload: &Workload, resolver: Address, port: u16, scratch: &mut Scratch) {
+pub(crate) fn report_dropped(
+    workload: &Workload,
+    resolver: Address,
+    port: u16,
+    scratch: &mut Scratch,
+) {
     let Scratch { packet, event, dropped, .. } = scratch;
     if *dropped == 0 {
         return;

@@ -73,12 +73,17 @@ impl AgentFiles {
     pub fn config_for(&self, node: &Node) -> String {
         let mut workloads = String::new();
         for pod in node.pods() {
-            let (namespace, name, interface) = (&pod.namespace, &pod.name, &pod.interface);
+            let (namespace, name) = (&pod.namespace, &pod.name);
             let (cgroup, v4, v6) = (pod.cgroup.display(), pod.v4, pod.v6);
+            let place = match &pod.own_netns {
+                _ if pod.is_held_on_wire => format!("  interface: {}\n", pod.interface),
+                Some(netns) => format!("  netns: {}\n", netns.display()),
+                None => String::new(),
+            };
             write!(
                 workloads,
                 "- namespace: {namespace}\n  name: {name}\n  labels: {{app: {name}}}\n  \
-                 cgroup: {cgroup}\n  interface: {interface}\n  addresses: [{v4}, \"{v6}\"]\n"
+                 cgroup: {cgroup}\n{place}  addresses: [{v4}, \"{v6}\"]\n"
             )
             .expect("invariant: writing to a String does not fail");
         }

@@ -33,6 +33,11 @@ pub const STRANGER_RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 53)
 const INTERNET: [&str; 5] =
     ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15", "2001:db8::/32"];
 
+/// The node's way to the internet, and its addresses there.
+const UPLINK: &str = "uplink";
+const UPLINK_V4: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
+const UPLINK_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x64, 0, 0, 0, 0, 0, 1);
+
 /// The bridge that some pods share, its addresses and its hardware address.
 const BRIDGE: &str = "cni0";
 const BRIDGE_V4: Ipv4Addr = Ipv4Addr::new(10, 9, 1, 1);
@@ -59,8 +64,12 @@ pub struct Pod {
     pub netns: NetNs,
     /// The pod's cgroup. Its processes are in the group `app` below it.
     pub cgroup: PathBuf,
-    /// The host side of the veth pair, in the node's namespace.
+    /// The host side of the veth pair, in the node's namespace; or where the node itself sends.
     pub interface: String,
+    /// Whether the agent is told of the interface.
+    pub is_held_on_wire: bool,
+    /// What the agent is told of its network namespace: nothing, where that is the node's.
+    pub own_netns: Option<PathBuf>,
     pub v4: Ipv4Addr,
     pub v6: Ipv6Addr,
     pub mac: Mac,
@@ -130,6 +139,40 @@ impl Node {
         Ok(pod)
     }
 
+    /// Adds a pod whose veth the agent is not told of: as with macvlan, ipvlan or SR-IOV, there
+    /// is no place on the host that its packets pass.
+    pub fn pod_without_interface(&mut self, namespace: &str, name: &str) -> Result<Pod> {
+        let mut pod = self.pod(namespace, name)?;
+        pod.is_held_on_wire = false;
+        pod.own_netns = Some(Path::new("/run/netns").join(pod.netns.name()));
+        if let Some(last) = self.pods.last_mut() {
+            *last = pod.clone();
+        }
+        Ok(pod)
+    }
+
+    /// Adds a workload on the node's own network: a cgroup and no more.
+    pub fn host_workload(&mut self, namespace: &str, name: &str) -> Result<Pod> {
+        let (cgroup, resolv_conf) = self.place(name)?;
+        let pod = Pod {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            netns: self.netns.clone(),
+            cgroup,
+            interface: UPLINK.to_owned(),
+            is_held_on_wire: false,
+            own_netns: None,
+            v4: UPLINK_V4,
+            v6: UPLINK_V6,
+            // It has no link of its own.
+            mac: Mac::default(),
+            gateway_mac: Mac::default(),
+            resolv_conf,
+        };
+        self.pods.push(pod.clone());
+        Ok(pod)
+    }
+
     /// Adds a pod on the bridge, which is made for the first one.
     pub fn bridged_pod(&mut self, namespace: &str, name: &str) -> Result<Pod> {
         if !self.bridged {
@@ -180,18 +223,15 @@ impl Node {
             host = shown([2, 0, 0, 0, 1, number]),
             inside = shown(mac),
         ))?;
-        let cgroup = self.cgroup_root().join(name);
-        let app = cgroup.join("app");
-        fs::create_dir_all(&app).with_context(|| format!("make {}", app.display()))?;
-        let resolv_conf = self.run.dir().join(format!("resolv.conf-{name}"));
-        fs::write(&resolv_conf, format!("nameserver {RESOLVER_V4}\n"))?;
-        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        let (cgroup, resolv_conf) = self.place(name)?;
         let pod = Pod {
-            namespace,
-            name,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
             netns,
             cgroup,
             interface,
+            is_held_on_wire: true,
+            own_netns: None,
             v4,
             v6,
             mac,
@@ -200,6 +240,16 @@ impl Node {
         };
         self.pods.push(pod.clone());
         Ok(pod)
+    }
+
+    /// Makes the cgroup of a workload and its `resolv.conf`.
+    fn place(&self, name: &str) -> Result<(PathBuf, PathBuf)> {
+        let cgroup = self.cgroup_root().join(name);
+        let app = cgroup.join("app");
+        fs::create_dir_all(&app).with_context(|| format!("make {}", app.display()))?;
+        let resolv_conf = self.run.dir().join(format!("resolv.conf-{name}"));
+        fs::write(&resolv_conf, format!("nameserver {RESOLVER_V4}\n"))?;
+        Ok((cgroup, resolv_conf))
     }
 
     /// The namespace in which the agent runs.

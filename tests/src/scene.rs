@@ -37,7 +37,11 @@ impl Scene {
 
     /// The same without starting the agent.
     pub fn prepare(test: &str, entries: &[Entry]) -> Result<Self> {
-        let world = World::new(test)?;
+        Self::in_world(World::new(test)?, entries)
+    }
+
+    /// The same in a world of the test's choice.
+    pub fn in_world(world: World, entries: &[Entry]) -> Result<Self> {
         let files = AgentFiles::new(&world.node)?;
         let scene = Self { agent: None, files, world };
         for entry in entries {

@@ -40,6 +40,19 @@ impl World {
         let mut node = Node::new(test)?;
         let web = node.pod("shop", "web")?;
         let ledger = node.pod("bank", "ledger")?;
+        Self::around(node, web, ledger)
+    }
+
+    /// The same with workloads that have no place on the wire: `web` is on the node's own network,
+    /// `ledger` in a namespace of its own.
+    pub fn without_interfaces(test: &str) -> Result<Self> {
+        let mut node = Node::new(test)?;
+        let web = node.host_workload("shop", "web")?;
+        let ledger = node.pod_without_interface("bank", "ledger")?;
+        Self::around(node, web, ledger)
+    }
+
+    fn around(node: Node, web: Pod, ledger: Pod) -> Result<Self> {
         let internet = node.internet();
         let resolvers = [RESOLVER_V4, RESOLVER_V6].map(|ip| SocketAddr::new(ip, 53));
         let dns = DnsServer::start(internet, &resolvers, Unknown::NxDomain)?;

@@ -68,6 +68,7 @@ pub struct Attached {
 
 /// One workload, and whether it is held.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Workload {
     pub namespace: String,
     pub name: String,
@@ -78,6 +79,9 @@ pub struct Workload {
     pub state: String,
     pub socket: String,
     pub wire: String,
+    pub cgroup: String,
+    /// What gets past the layers that hold it.
+    pub not_held: Vec<String>,
     pub problems: Vec<String>,
 }
 
@@ -207,6 +211,8 @@ fn workload(state: &WorkloadState) -> Workload {
         state: state.label().to_owned(),
         socket: state.socket.label().to_owned(),
         wire: state.wire.label().to_owned(),
+        cgroup: state.cgroup.label().to_owned(),
+        not_held: state.not_held.iter().map(|it| (*it).to_owned()).collect(),
         problems: state.problems().map(str::to_owned).collect(),
     }
 }

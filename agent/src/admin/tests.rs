@@ -18,6 +18,7 @@ use crate::{
     datapath::{Event, fake::FakeDatapath},
     registry::{file::Snapshot, load::Loaded},
     workloads::{
+        Workload,
         place::{Cgroup, Node, Unplaced},
         sockets::Sockets,
     },
@@ -33,6 +34,10 @@ impl Node for FullNode {
 
     fn interface(&self, _: &str) -> Result<u32, Unplaced> {
         Ok(7)
+    }
+
+    fn netns(&self, _: &Workload) -> Result<u64, Unplaced> {
+        Ok(1)
     }
 
     fn sockets(&self, _: &Path) -> std::io::Result<Sockets> {

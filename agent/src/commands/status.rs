@@ -82,11 +82,17 @@ fn workloads(status: &Status) -> String {
             it.state.clone(),
             it.socket.clone(),
             it.wire.clone(),
+            it.cgroup.clone(),
             or_dash(it.id),
             or_dash(it.policy),
         ]
     });
-    table(["WORKLOAD", "STATE", "SOCKET", "WIRE", "ID", "POLICY"], rows)
+    let columns = ["WORKLOAD", "STATE", "SOCKET", "WIRE", "CGROUP", "ID", "POLICY"];
+    let mut lines = vec![table(columns, rows)];
+    lines.extend(status.workloads.iter().filter(|it| !it.not_held.is_empty()).map(|it| {
+        format!("{}/{} is not held against: {}", it.namespace, it.name, it.not_held.join("; "))
+    }));
+    lines.join("\n")
 }
 
 fn attachments(status: &Status) -> String {
@@ -159,6 +165,8 @@ mod tests {
                 state: "absent".into(),
                 socket: "-".into(),
                 wire: "absent".into(),
+                cgroup: "-".into(),
+                not_held: vec!["AF_PACKET".into()],
                 problems: vec![],
             }],
             tables: vec![Table { name: "FACTS".into(), entries: 1, capacity: 4 }],
@@ -170,6 +178,7 @@ mod tests {
             "not ready",
             "the interface v is not there",
             "shop/web",
+            "AF_PACKET",
             "FACTS",
             "25 %",
             "12 addresses",

@@ -255,6 +255,14 @@ impl Config {
                 "it stands in the list twice".to_owned()
             } else if workload.cgroup.is_none() && workload.interface.is_none() {
                 "it has neither `cgroup` nor `interface`, so there is nowhere to enforce".to_owned()
+            } else if workload.arrives_past_interface
+                && (workload.cgroup.is_none() || workload.interface.is_none())
+            {
+                "`arrivesPastInterface` takes both a `cgroup` and an `interface`".to_owned()
+            } else if workload.netns.is_some() && !workload.is_held_at_sockets() {
+                "`netns` is of use only with a `cgroup`, and with no `interface` or with `arrivesPastInterface`".to_owned()
+            } else if workload.arrives_past_interface && workload.netns.is_none() {
+                "`arrivesPastInterface` takes the `netns` of the workload".to_owned()
             } else if workload.addresses.len() > WORKLOAD_ADDRESSES {
                 format!("it has more than {WORKLOAD_ADDRESSES} addresses")
             } else if let Some(path) =
@@ -322,6 +330,8 @@ fn workload(raw: raw::Workload) -> Workload {
         labels: raw.labels,
         cgroup: raw.cgroup.map(|path| path.0),
         interface: raw.interface.map(|name| name.0),
+        arrives_past_interface: raw.arrives_past_interface,
+        netns: raw.netns.map(|path| path.0),
         addresses: raw.addresses.iter().map(std::net::IpAddr::to_canonical).collect(),
         sidecar_cgroup: raw.sidecar_cgroup.map(|path| path.0),
         is_ambient: false,

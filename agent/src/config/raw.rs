@@ -75,6 +75,10 @@ pub(super) struct Workload {
     #[serde(default)]
     pub(super) interface: Option<Interface>,
     #[serde(default)]
+    pub(super) arrives_past_interface: bool,
+    #[serde(default)]
+    pub(super) netns: Option<Absolute>,
+    #[serde(default)]
     pub(super) addresses: Vec<IpAddr>,
     #[serde(default)]
     pub(super) sidecar_cgroup: Option<Absolute>,

@@ -9,6 +9,8 @@ mod pod;
 mod probe;
 mod syscall;
 
+pub(crate) use syscall::netns_cookie;
+
 use std::{collections::BTreeSet, fmt, future::Future, path::PathBuf, time::Duration};
 
 use exeat_common::{

@@ -55,10 +55,10 @@ fn remove_versions(pin_path: &Path) -> Result<Removed, PinError> {
         }
     }
     let (maps, links): (Vec<_>, Vec<_>) = files.into_iter().partition(|path| is_map(path));
-    // The hooks towards the pods go first: without those that note the questions they would take
-    // every answer for one that nobody asked for.
-    let (to_pods, others): (Vec<_>, Vec<_>) = links.iter().partition(|path| is_to_pod(path));
-    for path in to_pods.into_iter().chain(others) {
+    // The hooks towards the workloads go first: without those that note the questions they would
+    // take every answer for one that nobody asked for.
+    let (inward, others): (Vec<_>, Vec<_>) = links.iter().partition(|path| is_inward(path));
+    for path in inward.into_iter().chain(others) {
         remove(path, unpin_link)?;
     }
     for path in &maps {
@@ -93,10 +93,9 @@ pub(super) fn unpin_link(pin: &Path) -> io::Result<()> {
     fs::remove_file(pin)
 }
 
-fn is_to_pod(path: &Path) -> bool {
-    path.file_name()
-        .and_then(|name| name.to_str())
-        .is_some_and(|name| name.ends_with(program::TO_POD))
+fn is_inward(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    [program::TO_POD, program::INGRESS].iter().any(|program| name.ends_with(program))
 }
 
 fn is_map(path: &Path) -> bool {

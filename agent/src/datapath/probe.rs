@@ -10,11 +10,16 @@ struct Feature {
 }
 
 /// In the order of their versions. Sources: the commit that added each, by its release.
-const NEEDED: [Feature; 5] = [
+const NEEDED: [Feature; 7] = [
     Feature { name: "links of cgroup programs (BPF_LINK_CREATE)", since: (5, 7) },
     Feature { name: "the ring buffer (BPF_MAP_TYPE_RINGBUF)", since: (5, 8) },
+    Feature {
+        name: "the cgroup of a packet's socket (bpf_skb_ancestor_cgroup_id in cgroup_skb)",
+        since: (5, 10),
+    },
     Feature { name: "handing a packet back to the pod (bpf_redirect_peer)", since: (5, 10) },
     Feature { name: "atomic exchange in programs (BPF_CMPXCHG)", since: (5, 12) },
+    Feature { name: "the cookie of a network namespace (SO_NETNS_COOKIE)", since: (5, 14) },
     Feature { name: "the network namespace cookie in socket hooks", since: (5, 15) },
 ];
 

@@ -5,7 +5,7 @@ use std::{
     io,
     os::{
         fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
-        unix::ffi::OsStrExt as _,
+        unix::{ffi::OsStrExt as _, net::UnixDatagram},
     },
     path::Path,
 };
@@ -60,6 +60,24 @@ pub(super) fn wait_readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>>
     // and always answers with the same number.
     let registered = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
     registered.map_err(io::Error::from)
+}
+
+/// Cookie of the network namespace the calling thread is in (kernel 5.14, `SO_NETNS_COOKIE`).
+pub(crate) fn netns_cookie() -> io::Result<u64> {
+    let socket = UnixDatagram::unbound()?;
+    let mut cookie = 0_u64;
+    let mut length: libc::socklen_t = 8;
+    // SAFETY: both pointers are to live values of the size that is passed along.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
 }
 
 fn number(descriptor: BorrowedFd<'_>) -> u32 {

@@ -54,6 +54,7 @@ fn state() -> (State, WorkloadId, SubjectId) {
         cgroup_id: None,
         cgroup_depth: None,
         ifindex: Some(7),
+        netns_cookie: None,
         sidecar_cgroup_id: None,
     };
     let input = Input {

@@ -275,6 +275,8 @@ pub(crate) fn placed(number: u64, namespace: &str, is_exempt: bool) -> PlacedWor
             labels: BTreeMap::new(),
             cgroup: Some(format!("/{number}").into()),
             interface: None,
+            arrives_past_interface: false,
+            netns: None,
             addresses: Vec::new(),
             sidecar_cgroup: None,
             is_ambient: false,
@@ -283,6 +285,7 @@ pub(crate) fn placed(number: u64, namespace: &str, is_exempt: bool) -> PlacedWor
         cgroup_id: Some(number),
         cgroup_depth: Some(3),
         ifindex: None,
+        netns_cookie: None,
         sidecar_cgroup_id: None,
     }
 }

@@ -181,6 +181,7 @@ mod tests {
             reserved: 0,
             default_target: 0,
             sidecar_cgroup: 0,
+            netns_cookie: 0,
             addresses: [address("10.9.0.2"), address("fd00:9::2"), unset, unset],
         }
     }

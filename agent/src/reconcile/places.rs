@@ -8,7 +8,7 @@ use crate::{
     datapath::{Attachment, Datapath},
     policy::directory::Directory,
     workloads::{
-        PlacedWorkload,
+        PlacedWorkload, Workload,
         place::{Node, Placed, Unplaced, place},
     },
 };
@@ -117,7 +117,8 @@ impl Places {
     ) -> Vec<WorkloadState> {
         let find = |wanted: &Attachment| attachments.iter().find(|it| it.attachment == *wanted);
         let state = |placed: &Placed| {
-            let PlacedWorkload { workload, cgroup_id, ifindex, .. } = &placed.workload;
+            let PlacedWorkload { workload, cgroup_id, ifindex, netns_cookie, .. } =
+                &placed.workload;
             let why = |is_it: fn(&Unplaced) -> bool| {
                 placed.missing.iter().find(|it| is_it(it)).map(ToString::to_string)
             };
@@ -127,7 +128,8 @@ impl Places {
             let root_problem = self.root_problem.as_ref().map(ToString::to_string);
             let no_cgroup =
                 cgroup_id.is_none().then(|| why(is_of_cgroup)).flatten().or(root_problem);
-            let no_interface = ifindex.is_none().then(|| why(|it| !is_of_cgroup(it))).flatten();
+            let no_interface = ifindex.is_none().then(|| why(is_of_interface)).flatten();
+            let no_netns = netns_cookie.is_none().then(|| why(is_of_netns)).flatten();
             let wire = workload.interface.as_ref().zip(*ifindex).and_then(|(name, ifindex)| {
                 find(&Attachment::Wire { interface: name.clone(), ifindex })
             });
@@ -136,8 +138,10 @@ impl Places {
                 key: workload.key.clone(),
                 id: known.map(|(id, _)| id),
                 policy: known.map(|(_, known)| known.policy),
+                cgroup: hold(workload.is_held_at_sockets(), no_cgroup.clone().or(no_netns), socket),
                 socket: hold(workload.cgroup.is_some(), no_cgroup, socket),
                 wire: hold(workload.interface.is_some(), no_interface, wire),
+                not_held: not_held(workload),
                 is_exempt: workload.is_exempt,
             }
         };
@@ -146,12 +150,36 @@ impl Places {
 }
 
 fn is_of_cgroup(unplaced: &Unplaced) -> bool {
-    match unplaced {
+    matches!(
+        unplaced,
         Unplaced::NoCgroup { .. }
-        | Unplaced::NotCgroup2 { .. }
-        | Unplaced::RootCgroup { .. }
-        | Unplaced::Cgroup { .. } => true,
-        Unplaced::NoInterface { .. } | Unplaced::Interface { .. } => false,
+            | Unplaced::NotCgroup2 { .. }
+            | Unplaced::RootCgroup { .. }
+            | Unplaced::Cgroup { .. }
+    )
+}
+
+fn is_of_interface(unplaced: &Unplaced) -> bool {
+    matches!(unplaced, Unplaced::NoInterface { .. } | Unplaced::Interface { .. })
+}
+
+fn is_of_netns(unplaced: &Unplaced) -> bool {
+    matches!(unplaced, Unplaced::NetNs { .. } | Unplaced::OtherNetNs { .. })
+}
+
+/// What gets past the layers that a workload is configured for.
+fn not_held(workload: &Workload) -> Vec<&'static str> {
+    match (&workload.cgroup, &workload.interface) {
+        _ if workload.is_exempt => Vec::new(),
+        (Some(_), Some(_)) => vec!["sockets of other network namespaces that are handed in"],
+        (Some(_), None) => vec![
+            "sockets of other families: AF_PACKET, AF_XDP, AF_VSOCK and the like",
+            "sockets that were made outside of its cgroup and handed in",
+            "what the kernel answers by itself: echo replies, resets",
+        ],
+        (None, _) => {
+            vec!["sockets of other network namespaces; calls are not refused with an errno"]
+        }
     }
 }
 

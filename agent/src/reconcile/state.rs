@@ -50,6 +50,10 @@ pub struct WorkloadState {
     pub socket: Hold,
     /// At the host side of its veth.
     pub wire: Hold,
+    /// Its packets, where its sockets send and receive them.
+    pub cgroup: Hold,
+    /// What gets past the layers that hold it, one sentence each.
+    pub not_held: Vec<&'static str>,
     /// Whether it is left alone on purpose.
     pub is_exempt: bool,
 }
@@ -70,8 +74,8 @@ pub enum Hold {
 }
 
 impl WorkloadState {
-    fn holds(&self) -> [&Hold; 2] {
-        [&self.socket, &self.wire]
+    fn holds(&self) -> [&Hold; 3] {
+        [&self.socket, &self.wire, &self.cgroup]
     }
 
     /// Whether every configured layer holds it.

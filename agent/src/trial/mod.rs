@@ -229,6 +229,8 @@ fn place(client: &TrialClient) -> PlacedWorkload {
             labels: client.labels.clone(),
             cgroup: Some("/client".into()),
             interface: None,
+            arrives_past_interface: false,
+            netns: None,
             addresses: Vec::new(),
             sidecar_cgroup: client.has_sidecar.then(|| "/client/sidecar".into()),
             is_ambient: client.is_ambient,
@@ -237,6 +239,7 @@ fn place(client: &TrialClient) -> PlacedWorkload {
         cgroup_id: Some(CGROUP),
         cgroup_depth: Some(1),
         ifindex: Some(IFINDEX),
+        netns_cookie: None,
         sidecar_cgroup_id: client.has_sidecar.then_some(SIDECAR_CGROUP),
     }
 }

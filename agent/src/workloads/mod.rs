@@ -1,6 +1,7 @@
 //! Who is enforced: values. Where workloads come from is the business of their sources, where they
 //! are on this node that of [`place`], and what they have open that of [`sockets`].
 
+mod netns;
 pub mod place;
 pub mod sockets;
 
@@ -27,6 +28,11 @@ pub struct Workload {
     pub cgroup: Option<PathBuf>,
     /// Name of the host side of the veth.
     pub interface: Option<String>,
+    /// What it receives does not pass the host side of the veth.
+    pub arrives_past_interface: bool,
+    /// The network namespace it lives in, if it is not the agent's. Of use where its packets are
+    /// looked at its sockets.
+    pub netns: Option<PathBuf>,
     /// Source addresses it may use; none means the source is not checked.
     pub addresses: Vec<IpAddr>,
     /// The cgroup of its sidecar container.
@@ -37,6 +43,13 @@ pub struct Workload {
     pub is_exempt: bool,
 }
 
+impl Workload {
+    /// Whether its packets are looked at where its sockets send or receive them.
+    pub fn is_held_at_sockets(&self) -> bool {
+        self.cgroup.is_some() && (self.interface.is_none() || self.arrives_past_interface)
+    }
+}
+
 /// A workload with what the node said about it. What is `None` is not there (yet).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PlacedWorkload {
@@ -45,5 +58,7 @@ pub struct PlacedWorkload {
     /// Levels of its cgroup below the root of the cgroup2 tree.
     pub cgroup_depth: Option<u8>,
     pub ifindex: Option<u32>,
+    /// Of its network namespace, where that matters.
+    pub netns_cookie: Option<u64>,
     pub sidecar_cgroup_id: Option<u64>,
 }

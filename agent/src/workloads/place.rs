@@ -13,7 +13,7 @@ use nix::{
 };
 
 use super::{
-    PlacedWorkload, Workload,
+    PlacedWorkload, Workload, netns,
     sockets::{self, Sockets},
 };
 
@@ -21,6 +21,8 @@ use super::{
 pub trait Node: Send {
     fn cgroup(&self, path: &Path) -> Result<Cgroup, Unplaced>;
     fn interface(&self, name: &str) -> Result<u32, Unplaced>;
+    /// Cookie of the network namespace in which a workload that is held at its sockets has them.
+    fn netns(&self, workload: &Workload) -> Result<u64, Unplaced>;
     /// TCP sockets of the processes in a cgroup.
     fn sockets(&self, cgroup: &Path) -> io::Result<Sockets>;
 }
@@ -55,6 +57,12 @@ pub enum Unplaced {
     NoInterface { name: String },
     #[error("look up the interface {name}: {reason}")]
     Interface { name: String, reason: String },
+    #[error("look at the network namespace {path}: {source_text} (is it still there?)")]
+    NetNs { path: PathBuf, source_text: String },
+    #[error(
+        "the processes of {cgroup} are in another network namespace than the agent, and may open no sockets there (name it with `netns`, or the host side of their veth with `interface`)"
+    )]
+    OtherNetNs { cgroup: PathBuf },
 }
 
 /// A workload with what was found of it, and what was not.
@@ -72,11 +80,14 @@ pub fn place(node: &dyn Node, workload: &Workload) -> Placed {
     let ifindex =
         workload.interface.as_ref().and_then(|name| keep(node.interface(name), &mut missing));
     let sidecar = workload.sidecar_cgroup.as_ref().and_then(|path| node.cgroup(path).ok());
+    let netns_cookie =
+        workload.is_held_at_sockets().then(|| keep(node.netns(workload), &mut missing)).flatten();
     let workload = PlacedWorkload {
         workload: workload.clone(),
         cgroup_id: cgroup.map(|cgroup| cgroup.id),
         cgroup_depth: cgroup.map(|cgroup| cgroup.depth),
         ifindex,
+        netns_cookie,
         sidecar_cgroup_id: sidecar.map(|cgroup| cgroup.id),
     };
     Placed { workload, missing }
@@ -139,6 +150,10 @@ impl Node for SystemNode {
                 Unplaced::Interface { name: name.to_owned(), reason: errno.to_string() }
             }
         })
+    }
+
+    fn netns(&self, workload: &Workload) -> Result<u64, Unplaced> {
+        netns::home(workload)
     }
 
     fn sockets(&self, cgroup: &Path) -> io::Result<Sockets> {

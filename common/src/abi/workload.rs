@@ -19,12 +19,18 @@ pub mod mode {
 pub mod workload_flag {
     /// Nothing is judged (host network, unless opted in).
     pub const EXEMPT: u8 = 1;
+    /// Has a veth at whose host side its packets are judged. Without it they are judged at its
+    /// sockets: that is the value of doing nothing.
+    pub const ON_WIRE: u8 = 2;
+    /// Beside [`ON_WIRE`]: what it receives does not pass the host side of the veth
+    /// (`bpf_redirect_peer`, netkit), and is looked at where its sockets receive it.
+    pub const PAST_WIRE: u8 = 4;
 }
 
 abi! {
     /// Value of `WORKLOADS_BY_CGROUP` (key: cgroup id, `u64`) and `WORKLOADS_BY_IFINDEX`
     /// (key: host-side interface index, `u32`).
-    pub struct Workload (88 bytes) {
+    pub struct Workload (96 bytes) {
         pub id: WorkloadId,
         pub policy: PolicyId,
         pub mode: u8,
@@ -36,6 +42,9 @@ abi! {
         pub default_target: u32,
         /// Cgroup id of the sidecar container; 0 means none.
         pub sidecar_cgroup: u64,
+        /// Cookie of the network namespace in which it may have sockets, if its packets are looked
+        /// at there; 0 means none.
+        pub netns_cookie: u64,
         pub addresses: [Address; WORKLOAD_ADDRESSES],
     }
 }

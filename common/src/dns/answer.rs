@@ -12,6 +12,7 @@ use crate::{
     abi::{FactKey, QueryKey, Workload},
     address::Address,
     bytes::{Veil, kept},
+    cgroup::asked_at,
     id::SubjectId,
     limits::{ANSWER_ADDRESSES, ANSWER_STEPS, QUERY_SECONDS},
     memory::Memory,
@@ -73,7 +74,7 @@ pub fn hear<M: Memory>(
     };
     let key = QueryKey {
         workload: workload.id,
-        resolver: packet.source,
+        resolver: asked_at(workload, packet.source),
         resolver_port: packet.source_port,
         client_port: packet.destination_port,
         transaction: header.transaction,

@@ -176,9 +176,24 @@ pub fn parse<V: Veil>(
     veil: &V,
 ) -> Result<Packet, InvalidFrame> {
     let network = match bytes.u16(12).ok_or(InvalidFrame::Malformed)? {
-        ethertype::IPV4 => network::parse_v4(bytes, frame_length, veil)?,
-        ethertype::IPV6 => network::parse_v6(bytes, frame_length)?,
+        ethertype::IPV4 => network::parse_v4::<ETHERNET_BYTES, V>(bytes, frame_length, veil)?,
+        ethertype::IPV6 => network::parse_v6::<ETHERNET_BYTES>(bytes, frame_length)?,
         ethertype::ARP => return arp::parse(bytes, frame_length),
+        _ => return Err(InvalidFrame::NotIp),
+    };
+    transport::parse(bytes, &network)
+}
+
+/// The same for a packet without a link header: offsets then count from the IP header.
+#[inline(always)]
+pub fn parse_ip<V: Veil>(
+    bytes: &HeaderBytes<'_>,
+    packet_length: usize,
+    veil: &V,
+) -> Result<Packet, InvalidFrame> {
+    let network = match bytes.u8(0).ok_or(InvalidFrame::Malformed)? >> 4 {
+        4 => network::parse_v4::<0, V>(bytes, packet_length, veil)?,
+        6 => network::parse_v6::<0>(bytes, packet_length)?,
         _ => return Err(InvalidFrame::NotIp),
     };
     transport::parse(bytes, &network)

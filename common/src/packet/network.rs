@@ -1,6 +1,6 @@
 //! IPv4 and IPv6 headers, with options and extension headers.
 
-use super::{ETHERNET_BYTES, HeaderBytes, InvalidFrame};
+use super::{HeaderBytes, InvalidFrame};
 use crate::{address::Address, bytes::Veil, flow::protocol, limits::EXTENSION_HEADERS};
 
 /// IPv4 options (RFC 791 §3.1).
@@ -24,14 +24,13 @@ pub(super) struct Network {
     pub(super) end: usize,
 }
 
-/// RFC 791 §3.1.
+/// RFC 791 §3.1. The header begins at offset `AT`; likewise below.
 #[inline(always)]
-pub(super) fn parse_v4<V: Veil>(
+pub(super) fn parse_v4<const AT: usize, V: Veil>(
     bytes: &HeaderBytes<'_>,
     frame_length: usize,
     veil: &V,
 ) -> Result<Network, InvalidFrame> {
-    const AT: usize = ETHERNET_BYTES;
     let first = bytes.u8(AT).ok_or(InvalidFrame::Malformed)?;
     let header = usize::from(first & 0x0f) * 4;
     let total = usize::from(bytes.u16(AT + 2).ok_or(InvalidFrame::Malformed)?);
@@ -94,11 +93,10 @@ fn walk_options<V: Veil>(
 
 /// RFC 8200 §3 and §4. Routing headers are refused: the real destination would be elsewhere.
 #[inline(always)]
-pub(super) fn parse_v6(
+pub(super) fn parse_v6<const AT: usize>(
     bytes: &HeaderBytes<'_>,
     frame_length: usize,
 ) -> Result<Network, InvalidFrame> {
-    const AT: usize = ETHERNET_BYTES;
     const FIXED: usize = 40;
     let first = bytes.u8(AT).ok_or(InvalidFrame::Malformed)?;
     let payload = usize::from(bytes.u16(AT + 4).ok_or(InvalidFrame::Malformed)?);

@@ -7,7 +7,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 use exeat_common::{
     abi::{
         Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
-        Redirect, RuleKey, RuleValue, StreamValue, Workload, mode,
+        Redirect, RuleKey, RuleValue, StreamValue, Workload, mode, workload_flag,
     },
     address::Address,
     bytes::Veil,
@@ -46,6 +46,8 @@ pub(crate) struct World {
     pub(crate) notes: RefCell<Vec<Reason>>,
     /// Added to [`NOW`].
     pub(crate) later: u32,
+    /// In the place of [`RESOLVER`], if it is not empty.
+    pub(crate) resolver: &'static str,
 }
 
 pub(crate) fn address(text: &str) -> Address {
@@ -59,11 +61,12 @@ pub(crate) fn workload() -> Workload {
         id: WORKLOAD,
         policy: POLICY,
         mode: mode::REGISTRY_ONLY,
-        flags: 0,
+        flags: workload_flag::ON_WIRE,
         address_count: 1,
         reserved: 0,
         default_target: 0,
         sidecar_cgroup: 0,
+        netns_cookie: 0,
         addresses,
     }
 }
@@ -134,7 +137,8 @@ impl Tables for World {
     }
 
     fn is_resolver(&self, to: Address, port: u16) -> bool {
-        to == address(RESOLVER) && port == 53
+        let resolver = if self.resolver.is_empty() { RESOLVER } else { self.resolver };
+        to == address(resolver) && port == 53
     }
 
     fn name(&self, key: &NameKeyLong, length: usize) -> Option<NameValue> {

@@ -126,10 +126,10 @@ pub(crate) fn cookie(ctx: &SockOpsContext) -> u64 {
     unsafe { bpf_get_socket_cookie(ctx.ops.cast()) }
 }
 
-/// Asks to be told when this connection is closed.
+/// Asks, beside what others asked for, to be told when this connection is closed.
 #[inline(always)]
 #[expect(clippy::cast_possible_wrap, reason = "flags are small")]
 pub(crate) fn tell_when_closed(ctx: &SockOpsContext) {
     // If the kernel refuses, the agent collects what is left behind.
-    let _refused = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG as i32);
+    let _refused = ctx.set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG) as i32);
 }

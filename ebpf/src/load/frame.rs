@@ -1,9 +1,13 @@
-//! Frames: what the context says of them, their bytes in and out.
+//! Frames: what the context says of them, their bytes in and out. At a cgroup they are packets
+//! without a link header, which can only be read.
 
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{BPF_F_MARK_MANGLED_0, TC_ACT_SHOT},
-    helpers::{bpf_l4_csum_replace, bpf_redirect_peer, bpf_skb_load_bytes, bpf_skb_store_bytes},
+    helpers::{
+        bpf_l4_csum_replace, bpf_redirect_peer, bpf_skb_ancestor_cgroup_id, bpf_skb_load_bytes,
+        bpf_skb_store_bytes,
+    },
     programs::TcContext,
 };
 use exeat_common::{
@@ -43,6 +47,14 @@ pub(crate) fn frame_facts(ctx: &TcContext) -> FrameFacts {
         tagged: tagged != 0,
         segmented: segment_size != 0,
     }
+}
+
+/// Id of the cgroup of the socket that sends or receives the packet, at `level` below the cgroup2
+/// root; 0 if it is not so deep. For programs at a cgroup alone: elsewhere there may be no socket.
+#[inline(always)]
+pub(crate) fn ancestor_cgroup_of_socket(ctx: &TcContext, level: u8) -> u64 {
+    // SAFETY: a plain number beside the context, which is valid while the program runs.
+    unsafe { bpf_skb_ancestor_cgroup_id(ctx.skb.skb, i32::from(level)) }
 }
 
 /// Loads the first bytes of the frame; returns how many.

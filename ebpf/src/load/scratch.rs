@@ -4,6 +4,7 @@ use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use exeat_common::{
     abi::{AnswerHeader, FlowEvent, QueryHeader, StreamValue},
     dns::{MESSAGE_BUFFER_BYTES, Room, stream::Segment},
+    id::WorkloadId,
     packet::{HEADER_BUFFER_BYTES, Packet},
     reply::Reply,
 };
@@ -61,7 +62,7 @@ pub(crate) enum Hook {
 #[btf_map]
 static SCRATCH: PerCpuArray<Scratch, 2> = PerCpuArray::new();
 
-/// The scratch of this CPU for this hook.
+/// The scratch of this CPU for this hook of the wire layer.
 #[inline(always)]
 pub(crate) fn scratch(hook: Hook) -> Option<&'static mut Scratch> {
     let slot = SCRATCH.get_ptr_mut(hook as u32)?;
@@ -69,4 +70,64 @@ pub(crate) fn scratch(hook: Hook) -> Option<&'static mut Scratch> {
     // bottom halves disabled and never inside themselves, so no second run can interrupt this one,
     // and each run calls this once.
     Some(unsafe { &mut *slot })
+}
+
+/// A scratch that is somebody's while it is claimed.
+#[repr(C)]
+struct Slot {
+    /// 1 while it is claimed.
+    claimed: Word,
+    scratch: Scratch,
+}
+
+/// Claims at a time of the workloads that share a lane, on one CPU.
+const LANE_SLOTS: u32 = 4;
+/// Into how many lanes workloads are spread: one that holds on to its slots takes them from few.
+const LANES: u32 = 4;
+
+#[btf_map]
+static SLOTS: PerCpuArray<Slot, { (LANES * LANE_SLOTS) as usize }> = PerCpuArray::new();
+
+/// A scratch for the cgroup layer, whose programs interrupt each other: what a process sends is
+/// judged in its own context. A softirq may come in the middle of it and judge what arrives or what
+/// it sends itself, and on a kernel with full preemption so may any other process. Those come back
+/// in no particular order, so a count of who is inside would not do: each run claims a slot by
+/// an atomic exchange, which is its own until it lets go. It stays on its CPU meanwhile.
+///
+/// Without full preemption two slots are enough. With it, more runs than a lane has slots can be
+/// inside at once; the next one gets none, and its packet is dropped.
+pub(crate) struct Claim {
+    slot: &'static Slot,
+    scratch: *mut Scratch,
+}
+
+impl Claim {
+    #[inline(always)]
+    pub(crate) fn take(workload: WorkloadId) -> Option<Self> {
+        let first = workload.raw() % LANES * LANE_SLOTS;
+        for index in first..first + LANE_SLOTS {
+            let pointer = SLOTS.get_ptr_mut(index)?;
+            // SAFETY: a slot of this CPU; a shared reference to its first word, which is atomic.
+            let slot = unsafe { &*pointer };
+            if slot.claimed.exchange(0, 1) {
+                // SAFETY: the pointer is valid, and so is that of its field.
+                let scratch = unsafe { &raw mut (*pointer).scratch };
+                return Some(Self { slot, scratch });
+            }
+        }
+        None
+    }
+
+    #[inline(always)]
+    pub(crate) fn scratch(&mut self) -> &mut Scratch {
+        // SAFETY: whoever claimed the slot is the only one who uses it.
+        unsafe { &mut *self.scratch }
+    }
+}
+
+impl Drop for Claim {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.slot.claimed.store(0);
+    }
 }

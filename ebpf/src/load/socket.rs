@@ -3,12 +3,13 @@
 use core::ptr::{self, NonNull};
 
 use aya_ebpf::{
+    EbpfContext as _,
     bindings::bpf_sock,
     helpers::{
         bpf_get_current_ancestor_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid,
-        bpf_set_retval,
+        bpf_get_netns_cookie, bpf_set_retval,
     },
-    programs::{SockAddrContext, TcContext},
+    programs::{SockAddrContext, SockContext, TcContext},
 };
 use exeat_common::{address::Address, redirect::End};
 
@@ -148,6 +149,36 @@ pub(crate) fn local_port(ctx: &SockAddrContext) -> u16 {
     // SAFETY: just checked; the kernel keeps the socket while its call is judged.
     let port = unsafe { (*socket).src_port };
     port as u16
+}
+
+/// What kind of socket somebody wants.
+#[derive(Clone, Copy)]
+pub(crate) struct Creation {
+    pub(crate) kind: u32,
+    pub(crate) protocol: u32,
+}
+
+#[inline(always)]
+pub(crate) fn creation(ctx: &SockContext) -> Creation {
+    // SAFETY: the context pointer is valid while the program runs; likewise below.
+    let kind = unsafe { (*ctx.sock).type_ };
+    // SAFETY: as above.
+    let protocol = unsafe { (*ctx.sock).protocol };
+    Creation { kind, protocol }
+}
+
+/// Cookie of the network namespace in which a socket is being made.
+#[inline(always)]
+pub(crate) fn netns_of_socket(ctx: &SockContext) -> u64 {
+    // SAFETY: the context pointer is valid while the program runs.
+    unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }
+}
+
+/// Cookie of the network namespace of the socket whose call is judged.
+#[inline(always)]
+pub(crate) fn netns_of_address(ctx: &SockAddrContext) -> u64 {
+    // SAFETY: as above.
+    unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }
 }
 
 /// Id of the cgroup of the current task at `level` below the cgroup2 root; 0 if it is not so deep.

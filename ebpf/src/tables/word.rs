@@ -25,7 +25,7 @@ impl Word {
 
     /// One aligned 64-bit store, which is never torn.
     #[inline(always)]
-    pub(super) fn store(&self, value: u64) {
+    pub(crate) fn store(&self, value: u64) {
         // SAFETY: as for `load`.
         unsafe { ptr::write_volatile(self.0.get(), value) }
     }
@@ -44,7 +44,7 @@ impl Word {
 
     /// Replaces `old` by `new`, atomically; says whether it did (kernel 5.12).
     #[inline(always)]
-    pub(super) fn exchange(&self, old: u64, new: u64) -> bool {
+    pub(crate) fn exchange(&self, old: u64, new: u64) -> bool {
         #[cfg(target_arch = "bpf")]
         {
             let found: u64;

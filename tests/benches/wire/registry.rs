@@ -75,6 +75,8 @@ pub(crate) fn image(count: usize, cgroup: u64, depth: u8) -> Image {
         labels: [].into(),
         cgroup: Some("/pod".into()),
         interface: Some("lo".to_owned()),
+        arrives_past_interface: false,
+        netns: None,
         addresses: vec![POD.parse::<IpAddr>().expect("an address")],
         sidecar_cgroup: None,
         is_ambient: false,
@@ -85,6 +87,7 @@ pub(crate) fn image(count: usize, cgroup: u64, depth: u8) -> Image {
         cgroup_id: Some(cgroup),
         cgroup_depth: Some(depth),
         ifindex: Some(IFINDEX),
+        netns_cookie: None,
         sidecar_cgroup_id: None,
     };
     let input = Input {

@@ -14,7 +14,8 @@ use std::{
 use aya::{
     Ebpf,
     programs::{
-        CgroupAttachMode, LinkOrder, Program, ProgramError, links::FdLink, tc::TcAttachOptions,
+        CgroupAttachMode, CgroupSkbAttachType, LinkOrder, Program, ProgramError, links::FdLink,
+        tc::TcAttachOptions,
     },
 };
 use exeat_common::limits::program;
@@ -218,8 +219,11 @@ impl Place {
 
     fn programs(&self) -> &'static [&'static str] {
         match self {
-            // Those that tell of redirects come before those that redirect.
+            // Those that tell of redirects come before those that redirect. Towards the workload last:
+            // without the hook that notes the questions it would take every answer for one that nobody
+            // asked for.
             Self::Cgroup { .. } => &[
+                program::SOCK_CREATE,
                 program::RECVMSG4,
                 program::RECVMSG6,
                 program::GETPEERNAME4,
@@ -230,6 +234,8 @@ impl Place {
                 program::CONNECT6,
                 program::SENDMSG4,
                 program::SENDMSG6,
+                program::EGRESS,
+                program::INGRESS,
             ],
             Self::Wire { .. } => &[program::FROM_POD, program::TO_POD],
         }
@@ -258,6 +264,14 @@ enum Fresh {
     Link(FdLink),
     /// Of a kind that aya cannot give away as a link.
     Descriptor(OwnedFd),
+}
+
+fn cgroup_direction(program: &str) -> CgroupSkbAttachType {
+    if program == program::EGRESS {
+        CgroupSkbAttachType::Egress
+    } else {
+        CgroupSkbAttachType::Ingress
+    }
 }
 
 fn attach_fresh(ebpf: &mut Ebpf, name: &'static str, place: &Place) -> Result<Fresh, LinkError> {
@@ -289,6 +303,15 @@ fn attach_fresh(ebpf: &mut Ebpf, name: &'static str, place: &Place) -> Result<Fr
                 |source| LinkError::Refused { program: name, place: place.to_string(), source },
             )
         }
+        (Some(Program::CgroupSock(program)), Place::Cgroup { file, .. }) => {
+            let id = program.attach(file, CgroupAttachMode::Single).map_err(failed)?;
+            program.take_link(id).map_err(failed)?.try_into().map(Fresh::Link).map_err(invalid)
+        }
+        (Some(Program::CgroupSkb(program)), Place::Cgroup { file, .. }) => {
+            let mode = CgroupAttachMode::Single;
+            let id = program.attach(file, cgroup_direction(name), mode).map_err(failed)?;
+            program.take_link(id).map_err(failed)?.try_into().map(Fresh::Link).map_err(invalid)
+        }
         (Some(Program::SchedClassifier(program)), Place::Wire { interface, .. }) => {
             let order = TcAttachOptions::TcxOrder(LinkOrder::default());
             let id = program
@@ -306,6 +329,8 @@ fn take_over(ebpf: &Ebpf, name: &'static str, pin: &Path) -> Result<(), LinkErro
     let descriptor = match ebpf.program(name) {
         Some(Program::CgroupSockAddr(program)) => program.fd(),
         Some(Program::CgroupSockopt(program)) => program.fd(),
+        Some(Program::CgroupSock(program)) => program.fd(),
+        Some(Program::CgroupSkb(program)) => program.fd(),
         Some(Program::SchedClassifier(program)) => program.fd(),
         Some(Program::SockOps(program)) => program.fd(),
         _ => return Err(LinkError::Missing { program: name }),

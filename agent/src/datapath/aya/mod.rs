@@ -52,7 +52,8 @@ pub use test_run::{FrameResult, WireProgram};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/exeat.bpf.o"));
 
 /// Every program, in the order of the packet's way.
-const PROGRAMS: [&str; 12] = [
+const PROGRAMS: [&str; 15] = [
+    program::SOCK_CREATE,
     program::CONNECT4,
     program::CONNECT6,
     program::SENDMSG4,
@@ -63,6 +64,8 @@ const PROGRAMS: [&str; 12] = [
     program::GETPEERNAME6,
     program::CONNECTIONS,
     program::GETSOCKOPT,
+    program::EGRESS,
+    program::INGRESS,
     program::FROM_POD,
     program::TO_POD,
 ];
@@ -157,6 +160,8 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), OpenError> {
     let loaded = match ebpf.program_mut(name) {
         Some(Program::CgroupSockAddr(program)) => program.load(),
         Some(Program::CgroupSockopt(program)) => program.load(),
+        Some(Program::CgroupSock(program)) => program.load(),
+        Some(Program::CgroupSkb(program)) => program.load(),
         Some(Program::SchedClassifier(program)) => program.load(),
         Some(Program::SockOps(program)) => program.load(),
         _ => return Err(OpenError::Missing { name }),
@@ -221,6 +226,8 @@ impl Kernel {
         let info = match self.ebpf.program(name) {
             Some(Program::CgroupSockAddr(program)) => program.info(),
             Some(Program::CgroupSockopt(program)) => program.info(),
+            Some(Program::CgroupSock(program)) => program.info(),
+            Some(Program::CgroupSkb(program)) => program.info(),
             Some(Program::SchedClassifier(program)) => program.info(),
             Some(Program::SockOps(program)) => program.info(),
             _ => return Ok(None),

@@ -16,7 +16,7 @@ use super::{Input, groups::Numbered, tables::Tables, targets::Fallback};
 use crate::{
     policy::{directory::Known, ids::Group, image::Image},
     registry::report::{Code, ObjectRef, Report},
-    workloads::{PlacedWorkload, WorkloadKey},
+    workloads::{PlacedWorkload, Workload, WorkloadKey},
 };
 
 /// Who has which number, and which policy.
@@ -53,7 +53,7 @@ pub(super) fn write(input: &Input<'_>, members: &Members<'_>, tables: &mut Table
             policy,
             mode: fallback.mode,
             default_target: fallback.target,
-            flags: if placed.workload.is_exempt { workload_flag::EXEMPT } else { 0 },
+            flags: flags(&placed.workload),
             ..place(placed, reports)
         };
         if let Some(cgroup) = placed.cgroup_id {
@@ -68,6 +68,14 @@ pub(super) fn write(input: &Input<'_>, members: &Members<'_>, tables: &mut Table
     bound(&mut image.by_cgroup, reports);
     bound(&mut image.by_ifindex, reports);
     write_depths(input, depths, image, reports);
+}
+
+/// Where the workload is judged, as it is configured: a veth that is not there yet changes nothing.
+fn flags(workload: &Workload) -> u8 {
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+    flag(workload.is_exempt, workload_flag::EXEMPT)
+        | flag(workload.interface.is_some(), workload_flag::ON_WIRE)
+        | flag(workload.arrives_past_interface, workload_flag::PAST_WIRE)
 }
 
 /// The part of the value that the place determines.
@@ -92,6 +100,7 @@ fn place(placed: &PlacedWorkload, reports: &mut BTreeSet<Report>) -> WorkloadVal
         reserved: 0,
         default_target: 0,
         sidecar_cgroup: placed.sidecar_cgroup_id.unwrap_or(0),
+        netns_cookie: placed.netns_cookie.unwrap_or(0),
         addresses,
     }
 }

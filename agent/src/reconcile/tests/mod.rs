@@ -38,6 +38,7 @@ use crate::{
         load::{Loaded, load},
     },
     workloads::{
+        Workload,
         place::{Cgroup, Node, Unplaced},
         sockets::Sockets,
     },
@@ -80,6 +81,10 @@ impl Node for FakeNode {
 
     fn interface(&self, name: &str) -> Result<u32, Unplaced> {
         self.find(name).ok_or_else(|| Unplaced::NoInterface { name: name.to_owned() })
+    }
+
+    fn netns(&self, _: &Workload) -> Result<u64, Unplaced> {
+        Ok(1)
     }
 
     fn sockets(&self, _: &Path) -> io::Result<Sockets> {

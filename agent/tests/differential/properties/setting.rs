@@ -144,6 +144,8 @@ pub(super) fn place(clients: &[Client]) -> Vec<PlacedWorkload> {
             labels: client.labels.clone(),
             cgroup: Some(format!("/{number}").into()),
             interface: None,
+            arrives_past_interface: false,
+            netns: None,
             addresses: Vec::new(),
             sidecar_cgroup: client.sidecar.then(|| format!("/{number}/sidecar").into()),
             is_ambient: client.ambient,
@@ -152,6 +154,7 @@ pub(super) fn place(clients: &[Client]) -> Vec<PlacedWorkload> {
         cgroup_id: Some(number),
         cgroup_depth: Some(1),
         ifindex: None,
+        netns_cookie: None,
         sidecar_cgroup_id: client.sidecar.then_some(1000 + number),
     };
     (1..).zip(clients).map(place).collect()

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     abi::{QueryKey, QueryValue, RuleKey, Workload, mode},
+    cgroup::asked_at,
     limits::EDNS_BYTES,
     memory::Memory,
     packet::Packet,
@@ -64,7 +65,7 @@ pub fn ask<M: Memory>(
     }
     let key = QueryKey {
         workload: workload.id,
-        resolver: packet.destination,
+        resolver: asked_at(workload, packet.destination),
         resolver_port: packet.destination_port,
         client_port: packet.source_port,
         transaction: question.transaction,

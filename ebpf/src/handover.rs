@@ -5,6 +5,7 @@ use aya_ebpf::programs::{SockOpsContext, SockoptContext};
 
 use crate::{
     load::{self, Connection, Question},
+    socket::is_known_sidecar,
     tables,
 };
 
@@ -39,6 +40,7 @@ pub(crate) fn tell(ctx: &SockoptContext) {
         Question::OriginalV4(socket) => {
             if let Some(dialled) = tables::accepted(socket)
                 && dialled.address.is_v4()
+                && may_know()
             {
                 load::answer_v4(ctx, dialled);
             }
@@ -46,10 +48,18 @@ pub(crate) fn tell(ctx: &SockoptContext) {
         Question::OriginalV6(socket) => {
             if let Some(dialled) = tables::accepted(socket)
                 && !dialled.address.is_v4()
+                && may_know()
             {
                 load::answer_v6(ctx, dialled);
             }
         }
         Question::Other => {}
     }
+}
+
+/// Whether who asks is the proxy that its workload is known to have. Another one in its place, which the agent
+/// has not seen yet, would be sent back to itself with all that it carries on: so it is told nothing.
+#[inline(always)]
+fn may_know() -> bool {
+    !load::can_ask_cgroup() || is_known_sidecar()
 }

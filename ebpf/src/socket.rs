@@ -79,6 +79,20 @@ pub(crate) fn judge(ctx: &SockAddrContext, manner: Manner) -> Call {
     }
 }
 
+/// Whether the current task is the proxy of its workload.
+#[inline(always)]
+pub(crate) fn is_known_sidecar() -> bool {
+    let (workload, place) = workload_of_current_task();
+    workload.is_some_and(|workload| is_sidecar_of(workload, place))
+}
+
+/// The container of the proxy lies directly below the cgroup of its workload.
+#[inline(always)]
+fn is_sidecar_of(workload: &Workload, place: Place) -> bool {
+    workload.sidecar_cgroup != 0
+        && load::ancestor_cgroup(place.depth + 1) == workload.sidecar_cgroup
+}
+
 /// What matters of the socket and its user when it is to be redirected.
 #[inline(always)]
 fn caller(
@@ -88,11 +102,7 @@ fn caller(
     destination: Destination,
     manner: Manner,
 ) -> Caller {
-    // The proxy's container lies directly below the cgroup of its workload.
-    let is_sidecar = workload.is_some_and(|workload| {
-        workload.sidecar_cgroup != 0
-            && load::ancestor_cgroup(place.depth + 1) == workload.sidecar_cgroup
-    });
+    let is_sidecar = workload.is_some_and(|workload| is_sidecar_of(workload, place));
     Caller {
         is_sidecar,
         may_cross: manner.is_v6 && manner.connects,

@@ -15,7 +15,7 @@ use exeat_tests::scene::{IN_FORCE_WITHIN, Scene};
 use exeat_tests::servers::LineServer;
 use exeat_tests::session::Session;
 use exeat_tests::wait;
-use exeat_tests::world::ECHO_PORT;
+use exeat_tests::world::{ECHO_PORT, World};
 use serde_json::{Value, json};
 
 const VIP: &str = "240.240.1.1";
@@ -263,5 +263,91 @@ fn a_change_of_endpoints_moves_new_connections_and_ends_none() {
         let before = lines.arrivals().at(server);
         assert!(!session.say(key).expect("a line").is_ok(), "{key}");
         assert_eq!(lines.arrivals().at(server), before, "{key}");
+    }
+}
+
+#[test]
+fn two_destinations_that_lead_to_one_end_are_not_mixed_up() {
+    let other = entry(
+        "other",
+        &json!({
+            "hosts": ["other.example.com"],
+            "addresses": ["240.240.1.9", "240.240.1.10"],
+            "ports": [{ "number": ECHO_PORT, "name": "udp", "protocol": "UDP" }],
+            "resolution": "STATIC",
+            "endpoints": [endpoint("203.0.113.30")],
+        }),
+    );
+    let db = service(&[endpoint("203.0.113.10")]);
+    let scene = scene("pairs", &[("db.yaml", db), ("other.yaml", other)]);
+    let web = &scene.world.web;
+    let then = |first: &str, second: &str| -> Reached {
+        let port = ECHO_PORT.to_string();
+        web.probe(&["udp", first, &port, "--then", second]).expect("a probe")
+    };
+    // Two ends: each answer comes from where it was sent.
+    let reached = then(VIP, "240.240.1.9");
+    assert!(reached.is_ok(), "{reached:?}");
+    assert_eq!(reached.peer, Some(at("240.240.1.9", ECHO_PORT)));
+    let again = then(VIP, VIP);
+    assert_eq!((again.result.as_str(), again.peer), ("OK", Some(at(VIP, ECHO_PORT))));
+    // One end: the second would look like the first.
+    let log = FlowLog::follow(&scene.files, &scene.world.node).expect("the flow log");
+    let mark = log.mark();
+    let reached = then("240.240.1.9", "240.240.1.10");
+    assert_eq!(reached.result, "EPERM", "{reached:?}");
+    let about = About::Address(ip("240.240.1.10"), ECHO_PORT);
+    let record = log.denial(web, about, mark, DEADLINE).expect("a record");
+    assert_eq!((record.layer.as_str(), record.reason.as_str()), ("socket", "peer-taken"));
+}
+
+#[test]
+fn other_ways_to_connect_lead_there_too() {
+    let scene = scene("ways", &[("db.yaml", service(&[endpoint(BACKENDS[0])]))]);
+    let web = &scene.world.web;
+    let server = at(BACKENDS[0], 8080);
+    let ways = [
+        "connect-mptcp",
+        "connect-nonblocking",
+        "connect-uring",
+        "fastopen-send",
+        "fastopen-option",
+    ];
+    for way in ways {
+        let before = scene.world.http.arrivals().at(server);
+        let args = ["leak", way, "--to", &at(VIP, 80).to_string(), "--wait-ms", "3000"];
+        let reached: Reached = web.probe(&args).expect("a probe");
+        assert!(reached.is_ok(), "{way}: {reached:?}");
+        assert_eq!(scene.world.http.arrivals().at(server) - before, 1, "{way}");
+    }
+    let before = scene.world.http.arrivals().at(server);
+    let reached: Reached = web.probe(&["connect", VIP, "80", "--device", "eth0"]).expect("a probe");
+    assert!(reached.is_ok(), "bound to its interface: {reached:?}");
+    assert_eq!(scene.world.http.arrivals().at(server) - before, 1);
+}
+
+#[test]
+fn without_a_veth_the_same_holds() {
+    let world = World::without_interfaces("nowire").expect("a world");
+    let mut scene = Scene::in_world(world, &[]).expect("a scene");
+    let service = service(&[endpoint("203.0.113.10"), endpoint("2001:db8::10")]);
+    scene.files.put("db.yaml", &service).expect("a manifest");
+    scene.start_agent().expect("an agent");
+    for pod in [&scene.world.web, &scene.world.ledger] {
+        assert_redirected(&scene, pod, at(VIP, 80), at("203.0.113.10", 8080));
+        assert_redirected(&scene, pod, at(VIP6, 80), at("2001:db8::10", 8080));
+        for connected in [false, true] {
+            let dialled = at(VIP, ECHO_PORT);
+            let reached = if connected {
+                pod.udp_connected(dialled.ip(), ECHO_PORT)
+            } else {
+                pod.udp(dialled.ip(), ECHO_PORT)
+            };
+            let reached = reached.expect("a probe");
+            assert_eq!((reached.result.as_str(), reached.peer), ("OK", Some(dialled)));
+        }
+        scene.assert_refused(pod, ip("203.0.113.10"), 8080);
+        let server = at("203.0.113.10", ECHO_PORT);
+        scene.assert_silent(server, "EPERM", || pod.udp(server.ip(), ECHO_PORT));
     }
 }

@@ -175,6 +175,50 @@ fn the_port_of_the_proxy_is_the_configured_one() {
     assert!(wrong.told().is_empty());
 }
 
+#[test]
+fn what_cannot_go_through_the_proxy_is_refused() {
+    let scene = scene("cannot", &[www()], false);
+    let web = &scene.world.web;
+    let proxy = Sidecar::start(web, PORT).expect("a proxy");
+    let address = web.address_of("www.example.com", Kind::A).expect("an address");
+    let log = FlowLog::follow(&scene.files, &scene.world.node).expect("the flow log");
+    let mark = log.mark();
+    let to = SocketAddr::new(address, 80);
+    // Loopback cannot be reached by way of eth0.
+    scene.assert_silent(to, "EPERM", || {
+        web.probe(&["connect", &address.to_string(), "80", "--device", "eth0"])
+    });
+    let record = log.denial(web, About::Address(address, 80), mark, DEADLINE).expect("a record");
+    assert_eq!((record.layer.as_str(), record.reason.as_str()), ("socket", "no-redirect"));
+    assert!(proxy.told().is_empty());
+    // The twins: bound to nothing, and over several paths.
+    scene.assert_reaches(web, address, 80);
+    let args = ["leak", "connect-mptcp", "--to", &to.to_string(), "--wait-ms", "3000"];
+    let reached: Reached = web.probe(&args).expect("a probe");
+    assert!(reached.is_ok(), "{reached:?}");
+    assert_eq!(proxy.told(), [to.to_string(), to.to_string()]);
+}
+
+/// The agent has not seen the new one yet: whatever it connects to, it must not be told of its own.
+#[test]
+fn a_proxy_in_the_place_of_another_is_not_sent_round_in_circles() {
+    let scene = scene("renewed", &[www()], false);
+    let web = &scene.world.web;
+    let address = web.address_of("www.example.com", Kind::A).expect("an address");
+    let first = Sidecar::start(web, PORT).expect("a proxy");
+    scene.assert_reaches(web, address, 80);
+    drop(first);
+    let removed = wait::holds(DEADLINE, || std::fs::remove_dir(web.sidecar_cgroup()).is_ok());
+    assert!(removed, "the cgroup of the proxy that ended");
+    let second = Sidecar::start(web, PORT).expect("a proxy");
+    let passes = || web.connect(address, 80).is_ok_and(|reached| reached.is_ok());
+    assert!(wait::holds(DEADLINE, passes), "the new proxy is known after a while");
+    let to = SocketAddr::new(address, 80).to_string();
+    let told = second.told();
+    assert_eq!(told.iter().filter(|it| **it == to).count(), 1, "{told:?}");
+    assert!(told.len() < 1_000, "{} connections", told.len());
+}
+
 /// Source ports are few, so that each is used again and again; a quarter of the connections is reset before
 /// they say anything.
 #[test]

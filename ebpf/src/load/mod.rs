@@ -12,7 +12,7 @@ pub(crate) use frame::{
     FrameFacts, ancestor_cgroup_of_socket, frame_facts, load_header, load_message, load_word,
     replace_word, return_to_pod, swap_ends,
 };
-pub(crate) use option::{Question, answer_v4, answer_v6, question};
+pub(crate) use option::{Question, answer_v4, answer_v6, can_ask_cgroup, question};
 pub(crate) use replace::{copy_to_pod, replace};
 pub(crate) use scratch::{Claim, Hook, Scratch, scratch};
 pub(crate) use socket::{

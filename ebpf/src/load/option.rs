@@ -7,6 +7,19 @@ use exeat_common::abi::Dialled;
 
 use super::Socket;
 
+/// Whether `getsockopt` hooks may ask for the cgroup of the task (6.1). Set by the loader; the verifier
+/// then drops the branch that is not taken.
+#[unsafe(no_mangle)]
+static CAN_ASK_CGROUP: u8 = 0;
+
+/// Whether it can be told who asks.
+#[inline(always)]
+pub(crate) fn can_ask_cgroup() -> bool {
+    // SAFETY: the loader writes the value before the program exists; volatile keeps the compiler
+    // from taking the initial value for the final one.
+    unsafe { ptr::read_volatile(&raw const CAN_ASK_CGROUP) != 0 }
+}
+
 /// What is asked.
 #[derive(Clone, Copy)]
 pub(crate) enum Question {

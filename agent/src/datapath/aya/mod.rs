@@ -145,8 +145,10 @@ pub fn open_at(pin_path: &Path) -> Result<(Kernel, Events), OpenError> {
 fn load(folder: &Path) -> Result<Ebpf, OpenError> {
     let can_set_errno = u8::from(probe::can_set_errno());
     let mut loader = EbpfLoader::new();
+    let can_ask_cgroup = u8::from(probe::can_ask_cgroup());
     let can_name_process = u8::from(probe::can_name_process());
     loader.override_global("CAN_SET_RETVAL", &can_set_errno, true);
+    loader.override_global("CAN_ASK_CGROUP", &can_ask_cgroup, true);
     loader.override_global("CAN_NAME_PROCESS", &can_name_process, true);
     for name in map::ALL {
         loader.map_pin_path(name, folder.join(name));

@@ -65,6 +65,9 @@ enum Command {
     Connect {
         address: IpAddr,
         port: u16,
+        /// Binds the socket to this interface.
+        #[arg(long)]
+        device: Option<String>,
         #[arg(long, default_value_t = 3000)]
         timeout_ms: u64,
     },
@@ -75,6 +78,9 @@ enum Command {
         /// Connects the socket before sending; else each datagram names its destination.
         #[arg(long)]
         connected: bool,
+        /// Where the same socket sends another datagram, which is the one that counts.
+        #[arg(long, conflicts_with = "connected")]
+        then: Option<IpAddr>,
         #[arg(long, default_value_t = 1500)]
         timeout_ms: u64,
     },
@@ -209,14 +215,16 @@ fn main() -> Result<()> {
                 stream::Questions { list: &questions, server, cuts: &cut, no_delay, timeout };
             serde_json::to_string(&stream::ask(&questions)?)?
         }
-        Command::Connect { address, port, timeout_ms } => {
-            let timeout = Duration::from_millis(timeout_ms);
-            serde_json::to_string(&reach::connect(SocketAddr::new(address, port), timeout))?
-        }
-        Command::Udp { address, port, connected, timeout_ms } => {
+        Command::Connect { address, port, device, timeout_ms } => {
             let timeout = Duration::from_millis(timeout_ms);
             let destination = SocketAddr::new(address, port);
-            serde_json::to_string(&reach::udp(destination, connected, timeout))?
+            serde_json::to_string(&reach::connect(destination, device.as_deref(), timeout))?
+        }
+        Command::Udp { address, port, connected, then, timeout_ms } => {
+            let timeout = Duration::from_millis(timeout_ms);
+            let destination = SocketAddr::new(address, port);
+            let then = then.map(|address| SocketAddr::new(address, port));
+            serde_json::to_string(&reach::udp(destination, connected, then, timeout))?
         }
         Command::ResolveConnect { suffix, port, server, first, count, kind, tcp } => {
             let names = (first..first + count).map(|number| format!("n{number}.{suffix}"));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use exeat_tests::probe::Reached;
 use nix::errno::Errno;
+use socket2::{Domain, Socket, Type};
 
 /// The name of what went wrong, as an application would see it.
 pub(crate) fn word(error: &std::io::Error) -> String {
@@ -27,10 +28,10 @@ pub(crate) fn outcome(reached: &Reached) -> std::io::Result<()> {
 }
 
 /// Connects and asks for a page, so that the connection is known to work in both directions.
-pub(crate) fn connect(destination: SocketAddr, timeout: Duration) -> Reached {
+pub(crate) fn connect(destination: SocketAddr, device: Option<&str>, timeout: Duration) -> Reached {
     let start = Instant::now();
     let mut peer = None;
-    let outcome = TcpStream::connect_timeout(&destination, timeout).and_then(|mut stream| {
+    let outcome = open(destination, device, timeout).and_then(|mut stream| {
         peer = stream.peer_addr().ok();
         stream.set_read_timeout(Some(timeout))?;
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
@@ -41,10 +42,26 @@ pub(crate) fn connect(destination: SocketAddr, timeout: Duration) -> Reached {
     Reached { peer, ..reached(start, outcome) }
 }
 
+fn open(
+    destination: SocketAddr,
+    device: Option<&str>,
+    timeout: Duration,
+) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(destination), Type::STREAM, None)?;
+    socket.bind_device(device.map(str::as_bytes))?;
+    socket.connect_timeout(&destination.into(), timeout)?;
+    Ok(socket.into())
+}
+
 /// Sends a datagram and waits for it to come back.
-pub(crate) fn udp(destination: SocketAddr, connected: bool, timeout: Duration) -> Reached {
+pub(crate) fn udp(
+    destination: SocketAddr,
+    connected: bool,
+    then: Option<SocketAddr>,
+    timeout: Duration,
+) -> Reached {
     let start = Instant::now();
-    let (outcome, peer) = match echo(destination, connected, timeout) {
+    let (outcome, peer) = match exchange(destination, connected, then, timeout) {
         Ok(peer) => (Ok(()), Some(peer)),
         Err(error) => (Err(error), None),
     };
@@ -52,9 +69,10 @@ pub(crate) fn udp(destination: SocketAddr, connected: bool, timeout: Duration) -
 }
 
 /// Returns who is at the other end. Whoever asks in both ways is told the same.
-fn echo(
+fn exchange(
     destination: SocketAddr,
     connected: bool,
+    then: Option<SocketAddr>,
     timeout: Duration,
 ) -> std::io::Result<SocketAddr> {
     let socket = UdpSocket::bind((unspecified(destination), 0))?;
@@ -70,7 +88,9 @@ fn echo(
     if connected && socket.peer_addr()? != sender {
         return Err(std::io::Error::from_raw_os_error(Errno::EXDEV as i32));
     }
-    Ok(sender)
+    let Some(then) = then else { return Ok(sender) };
+    socket.send_to(b"exeat", then)?;
+    socket.recv_from(&mut datagram).map(|(_, sender)| sender)
 }
 
 pub(crate) fn unspecified(like: SocketAddr) -> IpAddr {

@@ -138,10 +138,22 @@ pub const MESSAGE_COPY_BYTES: usize = 1_232;
 /// fit one packet (DNS flag day 2020).
 pub const EDNS_BYTES: u16 = 1_232;
 
-/// Steps of the answer walk: one a label or a record.
-pub const ANSWER_STEPS: usize = 192;
-/// Addresses learned from one answer; a power of two. What comes after them is not learned.
-pub const ANSWER_ADDRESSES: usize = 64;
+/// Steps of the walk over an answer: one a label of an owner, one a record.
+pub const ANSWER_STEPS: usize = 256;
+/// Records of one answer that may matter: more than fit a message of [`EDNS_BYTES`]; a power of two.
+pub const ANSWER_RECORDS: usize = 128;
+/// Addresses learned from one answer by the kernel; a power of two.
+pub const ANSWER_ADDRESSES: usize = 128;
+/// Names on the chain of one answer: the question and its aliases; a power of two.
+pub const ANSWER_CHAIN: usize = 16;
+/// HTTPS and SVCB records of one answer whose hints are looked at; a power of two.
+pub const ANSWER_SERVICES: usize = 8;
+/// Steps of the pass along the chain: one a record and a name that it is compared with.
+pub const FOLLOW_STEPS: usize = 160;
+/// Steps of the comparison of two names: one a pointer, a label, or eight more bytes of a label.
+pub const NAME_STEPS: usize = 144;
+/// Steps through the parameters of one service: one a parameter or an address.
+pub const HINT_STEPS: usize = 64;
 /// IPv6 extension headers that are followed; a longer chain is refused.
 pub const EXTENSION_HEADERS: usize = 4;
 

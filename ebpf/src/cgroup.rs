@@ -19,6 +19,7 @@ use exeat_common::{
 };
 
 use crate::{
+    answer,
     count::{self, Tally},
     dns,
     load::{self, Claim, FrameFacts, Scratch},
@@ -86,8 +87,9 @@ pub(crate) fn ingress(ctx: &TcContext) -> Fate {
         Arrive::Pass => Fate::Go,
         Arrive::Accepted => dns::accepted(workload, scratch),
         Arrive::Answer => {
-            scratch.dropped = 0;
-            let fate = dns::answer(ctx, workload, scratch);
+            // By now nothing here holds the scratch.
+            let fate = answer::answer(ctx, workload, claim.slot());
+            let scratch = claim.scratch();
             let Packet { source, source_port, .. } = scratch.packet;
             report_dropped(workload, source, source_port, scratch);
             fate

@@ -4,7 +4,7 @@ use aya_ebpf::programs::TcContext;
 use exeat_common::{
     abi::Workload,
     bytes::Bytes,
-    dns::{Answer, Asked, Refusal, Transport, ask, hear, stream::accept},
+    dns::{Asked, Refusal, Transport, ask, stream::accept},
     flow::protocol,
     id::WorkloadId,
     limits::EDNS_BYTES,
@@ -87,48 +87,11 @@ pub(crate) fn accepted(workload: &Workload, scratch: &Scratch) -> Fate {
     Fate::Go
 }
 
-/// A message from a trusted resolver.
-#[inline(never)]
-pub(crate) fn answer(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch) -> Fate {
-    let length = load(ctx, scratch);
-    if length == 0 {
-        // Part of a TCP stream that is not one whole message: the pod may read it, for it could
-        // only ask what was granted, and nothing is learned from it.
-        let stream = scratch.packet.protocol == protocol::TCP;
-        let (verdict, reason) = if stream {
-            (Verdict::Allow, Reason::AnswerPassed)
-        } else {
-            (Verdict::Deny, Reason::DnsMalformed)
-        };
-        count(workload.id, scratch.facts, verdict, reason);
-        return if stream { Fate::Go } else { Fate::Stop };
-    }
-    let heard = {
-        let Scratch { packet, query, answer, veil, .. } = scratch;
-        let bytes = Bytes::new(&answer.message, length);
-        hear(workload, packet, transport(packet), &bytes, &mut query.room, &Maps::new(veil))
-    };
-    match heard {
-        Answer::Pass(heard) => {
-            count(workload.id, scratch.facts, Verdict::Allow, heard.reason);
-            if heard.pattern.is_some() {
-                count::copy_answer(scratch, workload.id, heard.pattern, length);
-            }
-            Fate::Go
-        }
-        Answer::Drop(reason) => {
-            count(workload.id, scratch.facts, Verdict::Deny, reason);
-            scratch.dropped = reason as u8;
-            Fate::Stop
-        }
-    }
-}
-
 /// Loads the one whole message that the packet carries and returns its length, or 0 if it does not
 /// carry one. No `Option`: its payload would be undefined on one path, and the verifier refuses the
 /// register that LLVM leaves it in.
 #[inline(always)]
-fn load(ctx: &TcContext, scratch: &mut Scratch) -> usize {
+pub(crate) fn load(ctx: &TcContext, scratch: &mut Scratch) -> usize {
     let packet = &scratch.packet;
     let message = &mut scratch.answer.message;
     let (offset, length) = if packet.protocol == protocol::TCP {
@@ -154,7 +117,7 @@ fn load(ctx: &TcContext, scratch: &mut Scratch) -> usize {
 
 /// How the packet in the scratch travels.
 #[inline(always)]
-fn transport(packet: &Packet) -> Transport {
+pub(crate) fn transport(packet: &Packet) -> Transport {
     if packet.protocol == protocol::TCP { Transport::Tcp } else { Transport::Udp }
 }
 

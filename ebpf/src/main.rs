@@ -26,6 +26,7 @@ macro_rules! debug_line {
     };
 }
 
+mod answer;
 mod cgroup;
 mod count;
 mod dns;
@@ -48,22 +49,22 @@ const FAIL: i32 = 0;
 
 #[cgroup_sock_addr(connect4)]
 pub(crate) fn exeat_connect4(ctx: SockAddrContext) -> i32 {
-    answer(&ctx, socket::judge(&ctx, Manner { is_v6: false, connects: true }))
+    settle(&ctx, socket::judge(&ctx, Manner { is_v6: false, connects: true }))
 }
 
 #[cgroup_sock_addr(connect6)]
 pub(crate) fn exeat_connect6(ctx: SockAddrContext) -> i32 {
-    answer(&ctx, socket::judge(&ctx, Manner { is_v6: true, connects: true }))
+    settle(&ctx, socket::judge(&ctx, Manner { is_v6: true, connects: true }))
 }
 
 #[cgroup_sock_addr(sendmsg4)]
 pub(crate) fn exeat_sendmsg4(ctx: SockAddrContext) -> i32 {
-    answer(&ctx, socket::judge(&ctx, Manner { is_v6: false, connects: false }))
+    settle(&ctx, socket::judge(&ctx, Manner { is_v6: false, connects: false }))
 }
 
 #[cgroup_sock_addr(sendmsg6)]
 pub(crate) fn exeat_sendmsg6(ctx: SockAddrContext) -> i32 {
-    answer(&ctx, socket::judge(&ctx, Manner { is_v6: true, connects: false }))
+    settle(&ctx, socket::judge(&ctx, Manner { is_v6: true, connects: false }))
 }
 
 #[cgroup_sock_addr(recvmsg4)]
@@ -105,7 +106,7 @@ pub(crate) fn exeat_getsockopt(ctx: SockoptContext) -> i32 {
 
 #[cgroup_sock(sock_create)]
 pub(crate) fn exeat_sock_create(ctx: SockContext) -> i32 {
-    answer(&ctx, socket::judge_creation(&ctx))
+    settle(&ctx, socket::judge_creation(&ctx))
 }
 
 /// What the sockets of a workload send.
@@ -134,7 +135,7 @@ pub(crate) fn exeat_to_pod(ctx: TcContext) -> i32 {
     carry_out(&ctx, wire::to_pod(&ctx))
 }
 
-fn answer(ctx: &impl EbpfContext, call: Call) -> i32 {
+fn settle(ctx: &impl EbpfContext, call: Call) -> i32 {
     match call {
         Call::Proceed => PROCEED,
         Call::Fail => {

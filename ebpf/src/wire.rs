@@ -15,6 +15,7 @@ use exeat_common::{
 };
 
 use crate::{
+    answer,
     count::{self, Tally},
     dns,
     load::{self, FrameFacts, Hook, Scratch},
@@ -76,25 +77,38 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
         // Not all of it comes by here, so its sockets are where it is looked at.
         return Fate::Go;
     }
+    match receive(ctx, workload) {
+        Arrive::Pass => Fate::Go,
+        // By now nothing here holds the scratch.
+        Arrive::Answer => {
+            let fate = answer::answer(ctx, workload, Hook::ToPod as u32);
+            if let Some(scratch) = load::scratch(Hook::ToPod) {
+                let Packet { source, source_port, .. } = scratch.packet;
+                report_dropped(workload, source, source_port, scratch);
+            }
+            fate
+        }
+        Arrive::Accepted => match load::scratch(Hook::ToPod) {
+            Some(scratch) => dns::accepted(workload, scratch),
+            None => Fate::Stop,
+        },
+        Arrive::Drop(reason) => match load::scratch(Hook::ToPod) {
+            Some(scratch) => stop(Some(workload), scratch.facts, reason, scratch),
+            None => Fate::Stop,
+        },
+    }
+}
+
+#[inline(always)]
+fn receive(ctx: &TcContext, workload: &Workload) -> Arrive {
     let Some(scratch) = load::scratch(Hook::ToPod) else {
-        return Fate::Go;
+        return Arrive::Pass;
     };
     // What cannot be parsed is no DNS answer and begins no flow; the pod's own stack judges it.
     let Ok(()) = read(ctx, scratch) else {
-        return Fate::Go;
+        return Arrive::Pass;
     };
-    match notice(workload, scratch) {
-        Arrive::Pass => Fate::Go,
-        Arrive::Accepted => dns::accepted(workload, scratch),
-        Arrive::Answer => {
-            scratch.dropped = 0;
-            let fate = dns::answer(ctx, workload, scratch);
-            let Packet { source, source_port, .. } = scratch.packet;
-            report_dropped(workload, source, source_port, scratch);
-            fate
-        }
-        Arrive::Drop(reason) => stop(Some(workload), scratch.facts, reason, scratch),
-    }
+    notice(workload, scratch)
 }
 
 /// Notes what the packet in the scratch begins or answers. Its frame is gone when it returns: older

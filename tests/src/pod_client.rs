@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde::de::DeserializeOwned;
 
 use crate::node::{Node, Pod, RESOLVER_V4, RESOLVER_V6};
-use crate::probe::{FirstConnects, Flooded, Load, Pace, Reached, Resolved, Stream};
+use crate::probe::{Exchanged, FirstConnects, Flooded, Load, Pace, Reached, Resolved, Stream};
 
 /// Which addresses a client asks for, and over which IP version it asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +105,12 @@ impl Pod {
     /// The same on a connected socket.
     pub fn udp_connected(&self, address: IpAddr, port: u16) -> Result<Reached> {
         self.probe(&["udp", "--connected", &address.to_string(), &port.to_string()])
+    }
+
+    /// Sends bytes in one datagram, and waits for whatever comes back.
+    pub fn exchange(&self, to: SocketAddr, bytes: &[u8]) -> Result<Exchanged> {
+        let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.probe(&["exchange", &to.to_string(), &digits.concat()])
     }
 
     /// Resolves `count` names that were never asked for before and connects to each at once.

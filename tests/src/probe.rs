@@ -36,6 +36,14 @@ pub struct Reached {
     pub peer: Option<SocketAddr>,
 }
 
+/// Result of `exeat-probe exchange`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Exchanged {
+    /// As in [`Reached`].
+    pub result: String,
+    pub answer: Vec<u8>,
+}
+
 /// Result of `exeat-probe resolve-connect`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FirstConnects {

@@ -119,11 +119,15 @@ fn a_resolver_that_is_not_trusted_is_not_reached_and_teaches_nothing() {
 #[test]
 fn records_nobody_asked_for_open_nothing() {
     let scene = scene("stray");
-    let web = &scene.world.web;
+    let (web, stray) = (&scene.world.web, ip("203.0.113.66"));
     // partner.example.com is registered, but this is not an answer to a question about it.
-    scene.world.dns.stray("www.example.com", "partner.example.com", ip("203.0.113.66"));
-    scene.assert_name_reaches(web, "www.example.com", Kind::A, 80);
-    scene.assert_refused(web, ip("203.0.113.66"), 8080);
+    scene.world.dns.stray("www.example.com", "partner.example.com", stray);
+    let told = web.resolve("www.example.com", Kind::A).unwrap();
+    assert_eq!(told.addresses, [stray, ip("203.0.113.10")], "the pod has both");
+    for port in [80, 8080] {
+        scene.assert_refused(web, stray, port);
+    }
+    scene.assert_reaches(web, ip("203.0.113.10"), 80);
     scene.assert_name_reaches(web, "partner.example.com", Kind::A, 8080);
 }
 

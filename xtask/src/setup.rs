@@ -48,7 +48,7 @@ const LINKER: [Part; 1] = [Part {
     present: || Path::new(LLVM_PREFIX).join("bin/llvm-config").exists(),
 }];
 
-const TESTS: [Part; 5] = [
+const TESTS: [Part; 6] = [
     Part {
         package: "iproute2",
         purpose: "`ip`: namespaces, veth pairs, addresses and routes",
@@ -73,6 +73,11 @@ const TESTS: [Part; 5] = [
         package: "dnsmasq-base",
         purpose: "`dnsmasq`: a DNS server that users have",
         present: || run::find_program("dnsmasq").is_some(),
+    },
+    Part {
+        package: "nftables",
+        purpose: "`nft`: translates addresses as nodes do for Services",
+        present: || run::find_program("nft").is_some(),
     },
 ];
 

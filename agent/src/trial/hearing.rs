@@ -99,6 +99,7 @@ impl<'a> Hearing<'a> {
         match hear(self.workload, &packet, Transport::Udp, &answer.bytes(), &mut room, memory) {
             Answer::Pass(heard) => heard.reason,
             Answer::Drop(reason) => reason,
+            Answer::Defer => Reason::AnswerDeferred,
         }
     }
 }

@@ -45,6 +45,7 @@ abi! {
         pub asked: u32,
         pub query_type: u16,
         pub name_length: u16,
-        pub reserved: u32,
+        /// Tells names of one length apart.
+        pub name_hash: u32,
     }
 }

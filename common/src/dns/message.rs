@@ -17,11 +17,14 @@ pub const HEADER: usize = 12;
 /// Class IN.
 pub const CLASS_IN: u16 = 1;
 
-/// Record types that are told apart (RFC 1035 §3.2.2, RFC 3596 §2.1, RFC 6891 §6.1.1).
+/// Record types that are told apart (RFC 1035 §3.2.2, RFC 3596 §2.1, RFC 6891 §6.1.1, RFC 9460 §14).
 pub mod record {
     pub const A: u16 = 1;
+    pub const CNAME: u16 = 5;
     pub const AAAA: u16 = 28;
     pub const OPT: u16 = 41;
+    pub const SVCB: u16 = 64;
+    pub const HTTPS: u16 = 65;
 }
 
 /// Bits of the flags word (RFC 1035 §4.1.1).
@@ -77,8 +80,6 @@ pub enum InvalidMessage {
     Additional,
     /// Bytes after the end.
     Trailing,
-    /// More labels and records than the walk has steps, or more addresses than it keeps.
-    TooMany,
 }
 
 /// The six words of the header.

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Bytes in a word.
-const WORD: usize = 8;
+pub(super) const WORD: usize = 8;
 const WORDS: usize = NAME_BUFFER_BYTES / WORD;
 const MASK: usize = NAME_BUFFER_BYTES - 1;
 /// Labels and the root of the longest name (RFC 1035 §2.3.4: one byte a label at least).
@@ -51,6 +51,42 @@ impl NameBuffer {
             .unwrap_or(&[0; NAME_BUFFER_BYTES])
     }
 
+    /// Says which name this is; another may have the same hash.
+    #[inline(always)]
+    pub fn hash<V: Veil>(&self, name: Name, veil: &V) -> u64 {
+        // As FNV-1a, by words instead of bytes.
+        const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x100_0000_01b3;
+        let mut length = name.length;
+        let mut hash = BASIS;
+        for (index, word) in self.words.iter().take(WORDS).enumerate() {
+            length = veil.veil(length);
+            if index * WORD >= length {
+                break;
+            }
+            // A product carries upwards only: the rotation brings the upper bytes down.
+            hash = (hash ^ u64::from_le(*word)).wrapping_mul(PRIME).rotate_left(29);
+        }
+        hash
+    }
+
+    /// Keeps the first `at` bytes, which are whole labels, and ends the name there. Returns its
+    /// length with the root byte.
+    #[inline(always)]
+    pub(super) fn cut<V: Veil>(&mut self, at: usize, veil: &V) -> usize {
+        let mut at = veil.veil(at);
+        for (index, word) in self.words.iter_mut().take(WORDS).enumerate() {
+            let start = index * WORD;
+            if start >= at {
+                *word = 0;
+            } else if at - start < WORD {
+                *word &= ((1_u64 << (8 * (at - start))) - 1).to_le();
+            }
+            at = veil.veil(at);
+        }
+        at + 1
+    }
+
     #[inline(always)]
     fn byte(&self, at: usize) -> u8 {
         self.words.as_bytes().get(at & MASK).copied().unwrap_or_default()
@@ -70,11 +106,20 @@ pub struct Name {
     pub length: usize,
 }
 
+/// Half of a hash.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "both halves are in it")]
+pub const fn short_hash(hash: u64) -> u32 {
+    (hash ^ hash >> 32) as u32
+}
+
 /// What the tables say of a name: its most specific pattern, and whether it is internal.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct NameMatch {
     pub pattern: SubjectId,
     pub internal: bool,
+    /// Wire length of the suffix that matched, in bytes; all of the name for an exact match.
+    pub suffix: usize,
 }
 
 /// Reads the uncompressed name at `at`, lower-cased for ASCII (RFC 4343), into `buffer`.
@@ -100,7 +145,7 @@ pub fn read_name<V: Veil>(
 
 /// Steps from label to label; returns the bytes up to and with the root.
 #[inline(always)]
-fn measure<V: Veil>(
+pub(super) fn measure<V: Veil>(
     message: &MessageBytes<'_>,
     start: usize,
     veil: &V,
@@ -150,7 +195,7 @@ fn copy<V: Veil>(
 /// Eight bytes at once: sets bit 5 of those from `A` to `Z`. Length bytes lie below them, so the
 /// words need not know where labels begin.
 #[inline(always)]
-const fn lower(word: u64) -> u64 {
+pub(super) const fn lower(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let seven_bits = word & (0x7f * ONES);
     let from_a = seven_bits + (0x80 - b'A' as u64) * ONES;
@@ -165,24 +210,26 @@ pub fn match_name<T: Tables + Veil>(buffer: &NameBuffer, name: Name, tables: &T)
     if let Some(value) = tables.name(buffer.key(), name.length) {
         let internal = value.flags & name_flag::INTERNAL != 0;
         if value.exact.is_some() || internal {
-            return NameMatch { pattern: value.exact, internal };
+            return NameMatch { pattern: value.exact, internal, suffix: name.length };
         }
     }
     let longest = tables.longest_wildcard_bytes() as usize;
     let mut at = 0;
+    let mut length = name.length;
     for _ in 0..LABELS {
         at = tables.veil(at + 1 + usize::from(buffer.byte(at)));
+        length = tables.veil(length);
         // What is left is the root, or nothing.
-        if at + 1 >= name.length {
+        if at + 1 >= length {
             break;
         }
-        let suffix = name.length - at;
+        let suffix = length - at;
         if suffix <= longest
             && let Some(value) = tables.name(buffer.suffix(at), suffix)
         {
             let internal = value.flags & name_flag::INTERNAL_BELOW != 0;
             if value.wildcard.is_some() || internal {
-                return NameMatch { pattern: value.wildcard, internal };
+                return NameMatch { pattern: value.wildcard, internal, suffix };
             }
         }
     }

@@ -96,13 +96,20 @@ fn a_ttl_is_kept_between_its_bounds() {
 }
 
 #[test]
-fn of_many_addresses_the_first_sixty_four_are_learned() {
-    let world = world();
-    put(&world, &workload(), &query("www.example.com"));
-    let addresses: Vec<String> = (0..70).map(|last| format!("192.0.2.{last}")).collect();
-    let records: Vec<_> =
-        addresses.iter().map(|address| ("www.example.com", a(address), 60)).collect();
-    assert!(matches!(get(&world, &answer("www.example.com", &records)), Answer::Pass(_)));
-    assert_eq!(learned(&world, "192.0.2.63"), [SITE]);
-    assert!(learned(&world, "192.0.2.64").is_empty());
+fn every_address_of_an_answer_is_learned_or_none() {
+    let addresses: Vec<String> = (0..140).map(|last| format!("192.0.2.{last}")).collect();
+    for count in [0, 1, 75, 128, 129, 140] {
+        let world = world();
+        put(&world, &workload(), &query("www.example.com"));
+        let records: Vec<_> =
+            addresses[..count].iter().map(|it| ("www.example.com", a(it), 60)).collect();
+        let outcome = get(&world, &answer("www.example.com", &records));
+        if count > 128 {
+            assert_eq!(outcome, Answer::Defer, "{count}");
+        } else {
+            assert!(matches!(outcome, Answer::Pass(_)), "{count}");
+        }
+        let known = addresses.iter().filter(|it| learned(&world, it) == [SITE]).count();
+        assert_eq!(known, if count > 128 { 0 } else { count });
+    }
 }

@@ -4,12 +4,17 @@
 
 mod agreement;
 mod answers;
+mod chain;
 mod exchange;
+mod hints;
 mod oracle;
 mod questions;
+mod rule;
+mod search;
 mod seeds;
 #[path = "../support/mod.rs"]
 mod support;
+mod writer;
 
 use std::net::IpAddr;
 
@@ -23,12 +28,17 @@ use hickory_proto::{
 };
 use support::World;
 
-pub(crate) use exchange::{PORT, SITE, get, get_from, put, with_bytes, world};
+pub(crate) use exchange::{PORT, SITE, WILD, get, get_from, put, with_bytes, world};
 
 pub(crate) fn query(name: &str) -> Vec<u8> {
+    query_of(name, 1)
+}
+
+pub(crate) fn query_of(name: &str, kind: u16) -> Vec<u8> {
     let mut bytes = vec![0x12, 0x34, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0];
     bytes.extend(support::wire(name));
-    bytes.extend([0, 1, 0, 1]);
+    bytes.extend(kind.to_be_bytes());
+    bytes.extend([0, 1]);
     bytes
 }
 

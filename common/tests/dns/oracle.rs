@@ -13,7 +13,7 @@ use exeat_common::{
     limits::{MESSAGE_BYTES, QUERY_SECONDS},
 };
 use hickory_proto::{
-    op::{Message, Query},
+    op::Query,
     rr::Name,
     serialize::binary::{BinDecodable as _, BinDecoder},
 };
@@ -23,28 +23,18 @@ use crate::{
     support::{RESOLVER, WORKLOAD, World, workload},
 };
 
-/// Whose addresses an answer may teach.
-#[derive(Clone, Copy, Eq, PartialEq)]
-#[expect(dead_code, reason = "the parser follows one of the two rules")]
-enum Owners {
-    /// Every address in the answer section.
-    All,
-    /// The name asked for, and whatever its aliases in the answer section lead to.
-    Chain,
-}
-
-/// The rule that the parser follows.
-const OWNERS: Owners = Owners::All;
-/// Whether the parser compares the name of an answer with the one asked for, and not its length alone.
-const COMPARES_NAMES: bool = false;
-
 /// Length of the header, where the question begins (RFC 1035 §4.1.1).
 const HEADER: usize = 12;
-/// Types and class (RFC 1035 §3.2.2, RFC 3596 §2.1).
+/// Types and class (RFC 1035 §3.2.2, RFC 3596 §2.1, RFC 9460 §14.1).
 const A: u16 = 1;
 const CNAME: u16 = 5;
 const AAAA: u16 = 28;
+const SVCB: u16 = 64;
+const HTTPS: u16 = 65;
 const IN: u16 = 1;
+/// Keys of the parameters that hint at addresses (RFC 9460 §14.3.2).
+const IPV4_HINT: u16 = 4;
+const IPV6_HINT: u16 = 6;
 
 /// A name in lower case, label by label.
 type Labels = Vec<Vec<u8>>;
@@ -92,11 +82,16 @@ fn asks(bytes: &[u8]) -> Option<Asks> {
 enum Said {
     Address(IpAddr),
     Alias(Labels),
+    /// A service at a target, the root for the owner itself, and the addresses it hints at.
+    Service(Labels, Vec<IpAddr>),
     Other,
 }
 
-/// The records of the answer section up to the first that cannot be read, each with its owner.
-fn records(bytes: &[u8], start: usize) -> Vec<(Labels, Said)> {
+/// A record and its owner; none if that is no name, which the parser sees only where it compares it.
+type Record = (Option<Labels>, Said);
+
+/// The records of the answer section up to the first that cannot be read.
+fn records(bytes: &[u8], start: usize) -> Vec<Record> {
     let mut at = start;
     let count = word(bytes, 6).unwrap_or_default();
     let mut records = Vec::new();
@@ -109,10 +104,9 @@ fn records(bytes: &[u8], start: usize) -> Vec<(Labels, Said)> {
 }
 
 /// The record at `at`, and where it ends.
-fn record(bytes: &[u8], at: usize) -> Option<((Labels, Said), usize)> {
-    let mut cursor = decoder(bytes, at)?;
-    let owner = labels(&Name::read(&mut cursor).ok()?);
-    let fixed = cursor.index();
+fn record(bytes: &[u8], at: usize) -> Option<(Record, usize)> {
+    let owner = Name::read(&mut decoder(bytes, at)?).ok().map(|name| labels(&name));
+    let fixed = end_of_name(bytes, at)?;
     let (kind, class) = (word(bytes, fixed)?, word(bytes, fixed + 2)?);
     let length = usize::from(word(bytes, fixed + 8)?);
     let start = fixed + 10;
@@ -129,43 +123,101 @@ fn record(bytes: &[u8], at: usize) -> Option<((Labels, Said), usize)> {
             let target = Name::read(&mut cursor).ok();
             target.filter(|_| cursor.index() == start + length).map(|it| Said::Alias(labels(&it)))
         }
+        (HTTPS | SVCB, IN) => service(data),
         _ => None,
     };
     Some(((owner, said.unwrap_or(Said::Other)), start + length))
 }
 
-/// The addresses that an answer may teach for the name asked; none if hickory has nothing to
-/// compare with.
-fn teachable(bytes: &[u8], asks: &Asks) -> Option<BTreeSet<IpAddr>> {
-    let records = records(bytes, asks.end);
-    let of_owner = |owners: Option<&BTreeSet<Labels>>| {
-        let counts = |owner: &Labels| owners.is_none_or(|owners| owners.contains(owner));
-        let counted = records.iter().filter(|(owner, _)| counts(owner));
-        let addresses = counted.filter_map(|(_, said)| match said {
-            Said::Address(address) => Some(address.to_canonical()),
-            Said::Alias(_) | Said::Other => None,
-        });
-        addresses.collect()
-    };
-    match OWNERS {
-        // The parser steps over names that nobody can read, and what hickory refuses as a whole
-        // tells nothing of what lies behind.
-        Owners::All => Message::from_vec(bytes).is_ok().then(|| of_owner(None)),
-        Owners::Chain => {
-            let mut owners = BTreeSet::from([asks.name.clone()]);
-            // However the aliases are ordered, each round follows one more of the chain.
-            for _ in 0..records.len() {
-                for (owner, said) in &records {
-                    if let Said::Alias(target) = said
-                        && owners.contains(owner)
-                    {
-                        owners.insert(target.clone());
-                    }
-                }
-            }
-            Some(of_owner(Some(&owners)))
+/// Steps over a name that may be none where it leads.
+fn end_of_name(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match *bytes.get(at)? {
+            0 => return Some(at + 1),
+            first @ 1..=63 => at += 1 + usize::from(first),
+            0xc0.. => return Some(at + 2),
+            _ => return None,
         }
     }
+}
+
+/// The data of a service record: a priority, a target that is not compressed, and parameters.
+fn service(data: &[u8]) -> Option<Said> {
+    let (priority, rest) = data.split_first_chunk()?;
+    if u16::from_be_bytes(*priority) == 0 {
+        return None;
+    }
+    let mut cursor = BinDecoder::new(rest);
+    let target = Name::read(&mut cursor).ok()?;
+    let end = end_of_name(rest, 0).filter(|end| *end == wire_length(&labels(&target)))?;
+    let mut rest = rest.get(end..)?;
+    let (mut hints, mut last) = (Vec::new(), None);
+    while !rest.is_empty() {
+        let (key, tail) = rest.split_first_chunk()?;
+        let (length, tail) = tail.split_first_chunk()?;
+        let (key, length) = (u16::from_be_bytes(*key), u16::from_be_bytes(*length));
+        let (value, tail) = tail.split_at_checked(length.into())?;
+        if last.is_some_and(|last| last >= key) {
+            return None;
+        }
+        match key {
+            IPV4_HINT => hints.extend(all(value, |it: [u8; 4]| Ipv4Addr::from(it).into())?),
+            IPV6_HINT => hints.extend(all(value, |it: [u8; 16]| Ipv6Addr::from(it).into())?),
+            _ => {}
+        }
+        last = Some(key);
+        rest = tail;
+    }
+    Some(Said::Service(labels(&target), hints))
+}
+
+/// The addresses of a hint, of which there is at least one.
+fn all<const N: usize>(value: &[u8], read: impl Fn([u8; N]) -> IpAddr) -> Option<Vec<IpAddr>> {
+    let (chunks, rest) = value.as_chunks();
+    (rest.is_empty() && !chunks.is_empty()).then(|| chunks.iter().map(|it| read(*it)).collect())
+}
+
+/// The addresses that an answer may teach for the name asked.
+fn teachable(records: &[Record], question: &Labels) -> BTreeSet<IpAddr> {
+    let mut chain = BTreeSet::from([question.clone()]);
+    // However the aliases are ordered, each round follows one more of the chain.
+    for _ in 0..records.len() {
+        for (owner, said) in records {
+            if let (Some(owner), Said::Alias(target)) = (owner, said)
+                && chain.contains(owner)
+            {
+                chain.insert(target.clone());
+            }
+        }
+    }
+    let of_chain = records
+        .iter()
+        .filter(|(owner, _)| owner.as_ref().is_some_and(|owner| chain.contains(owner)));
+    let addresses = of_chain.flat_map(|(_, said)| match said {
+        Said::Address(address) => vec![*address],
+        Said::Service(target, hints) if target.is_empty() || chain.contains(target) => {
+            hints.clone()
+        }
+        Said::Service(..) | Said::Alias(_) | Said::Other => Vec::new(),
+    });
+    addresses.map(|address| address.to_canonical()).collect()
+}
+
+/// The pattern that the addresses in an answer belong to: that of the question, or of what a search
+/// list completed.
+fn subject(records: &[Record], question: &Labels) -> SubjectId {
+    let (pattern, is_asked) = meaning(question);
+    if pattern.is_some() || !is_asked {
+        return pattern;
+    }
+    let own = records.iter().find_map(|(owner, said)| {
+        let Said::Alias(target) = said else { return None };
+        (owner.as_ref() == Some(question)).then_some(target)
+    });
+    let meant = own.filter(|target| {
+        question.strip_prefix(&target[..]).is_some_and(|suffix| meaning(&suffix.to_vec()).1)
+    });
+    meant.map_or(SubjectId::NONE, |target| meaning(target).0)
 }
 
 /// What the tables of [`world`] say of a name: its most specific pattern, and whether it may be
@@ -283,26 +335,33 @@ impl Conversation {
         let after = self.world.facts.borrow().clone();
         let taught = taught(&before, &after);
         let key = word(bytes, 0).filter(|_| bytes.len() >= HEADER && from_resolver);
-        let open = key.and_then(|it| self.open.remove(&(it, transport.protocol())));
-        let Answer::Pass(heard) = answer else {
-            assert!(taught.is_empty(), "dropped, and taught {taught:?}");
+        let key = key.map(|it| (it, transport.protocol()));
+        let open = key.and_then(|it| self.open.remove(&it));
+        if !matches!(answer, Answer::Pass(_)) {
+            assert!(taught.is_empty(), "{answer:?}, and taught {taught:?}");
+        }
+        if matches!(answer, Answer::Drop(_)) {
             return;
-        };
-        let open = open.expect("what passes was asked for");
+        }
+        let open = open.expect("what passes or is deferred was asked for");
         assert!(self.world.later - open.asked <= QUERY_SECONDS, "an answer that came too late");
         let Some(asks) = asks(bytes) else {
-            // Type and class of the question are not looked at, so they may be missing where there
-            // is nothing to learn behind them.
-            assert!(taught.is_empty() && !COMPARES_NAMES, "hickory reads no question there");
+            // The class of the question is not looked at, so it may be missing where there is
+            // nothing to learn behind it.
+            assert!(taught.is_empty(), "hickory reads no question there");
             return;
         };
-        assert_eq!(wire_length(&asks.name), wire_length(&open.name));
-        if COMPARES_NAMES {
-            assert_eq!(asks.name, open.name);
-        }
-        let pattern = meaning(&asks.name).0;
-        assert!(taught.is_empty() || heard.pattern == pattern, "{heard:?} for {:?}", asks.name);
-        let teachable = teachable(bytes, &asks);
+        assert_eq!(asks.name, open.name);
+        let Answer::Pass(heard) = answer else {
+            // It is still awaited.
+            self.open.extend(key.map(|key| (key, open)));
+            return;
+        };
+        let records = records(bytes, asks.end);
+        let pattern = subject(&records, &asks.name);
+        let is_known = pattern.is_some() && heard.pattern == pattern;
+        assert!(taught.is_empty() || is_known, "{heard:?} for {:?}", asks.name);
+        let teachable = teachable(&records, &asks.name);
         for (key, value) in taught {
             assert_eq!(key.workload, WORKLOAD);
             let address = IpAddr::from(Ipv6Addr::from(key.address.octets())).to_canonical();
@@ -312,8 +371,7 @@ impl Conversation {
             for slot in changed {
                 assert_eq!(exeat_common::abi::Fact::unpack(*slot).pattern, pattern);
             }
-            let is_in = teachable.as_ref().is_none_or(|it| it.contains(&address));
-            assert!(is_in, "{address} from {bytes:02x?}");
+            assert!(teachable.contains(&address), "{address} from {bytes:02x?}");
         }
     }
 }

@@ -11,7 +11,8 @@ use hickory_proto::rr::{Name, RData, rdata};
 use crate::{
     a, answer,
     oracle::{ask, hear, over_tcp, play},
-    query, with_edns,
+    query, query_of, with_edns,
+    writer::{SHORT, Writer},
 };
 
 /// Makes the test write the files anew.
@@ -23,6 +24,16 @@ fn folder() -> PathBuf {
 
 fn cname(target: &str) -> RData {
     RData::CNAME(rdata::CNAME(Name::from_ascii(target).expect("a name")))
+}
+
+/// An answer about HTTPS with both kinds of hints.
+fn service(name: &str) -> Vec<u8> {
+    let mut writer = Writer::typed(name, 65);
+    writer.record((name, SHORT), 65, 60, |it| {
+        it.raw(&[0, 1, 0, 0, 1, 0, 3, 2, b'h', b'2', 0, 4, 0, 4, 192, 0, 2, 1, 0, 6, 0, 16]);
+        it.raw(&[0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    });
+    writer.finish()
 }
 
 /// File names, and what is in them.
@@ -45,6 +56,13 @@ fn seeds() -> BTreeMap<&'static str, Vec<u8>> {
     let guarded = ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "0.0.0.0", "192.0.2.7"];
     let guarded: Vec<_> = guarded.iter().map(|address| (SITE, a(address), 60)).collect();
     let wild = "a.b.Wild.EXAMPLE";
+    let upwards = [
+        ("n1.edge.cdn.example", a("192.0.2.1"), 60),
+        ("edge.cdn.example", cname("n1.edge.cdn.example"), 60),
+        (SITE, cname("edge.cdn.example"), 60),
+    ];
+    let completed = "www.example.com.shop.svc.cluster.local";
+    let search = [(completed, cname(SITE), 60), (SITE, a("192.0.2.1"), 60)];
     let text = RData::TXT(rdata::TXT::new(vec!["some text".to_owned()]));
     let mixed = [(SITE, text, 60), (SITE, a("2001:db8::5"), u32::MAX)];
     BTreeMap::from([
@@ -53,6 +71,9 @@ fn seeds() -> BTreeMap<&'static str, Vec<u8>> {
         ("over-tcp", [over_tcp(site.clone()), over_tcp(hear(&one))].concat()),
         ("other-transport", [&over_tcp(site.clone())[..], &hear(&one)].concat()),
         ("aliases", [&site[..], &hear(&chain)].concat()),
+        ("upwards", [&site[..], &hear(&answer(SITE, &upwards))].concat()),
+        ("search-list", [ask(&query(completed)), hear(&answer(completed, &search))].concat()),
+        ("service", [ask(&query_of(SITE, 65)), hear(&service(SITE))].concat()),
         ("many", [&site[..], &hear(&answer(SITE, &many))].concat()),
         ("guarded", [&site[..], &hear(&answer(SITE, &guarded))].concat()),
         ("mixed", [&site[..], &hear(&answer(SITE, &mixed))].concat()),

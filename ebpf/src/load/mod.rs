@@ -14,7 +14,7 @@ pub(crate) use frame::{
 };
 pub(crate) use option::{Question, answer_v4, answer_v6, can_ask_cgroup, question};
 pub(crate) use replace::{copy_to_pod, replace};
-pub(crate) use scratch::{Claim, Hook, Scratch, scratch};
+pub(crate) use scratch::{Claim, Hook, Scratch, scratch, scratch_at, shared_message};
 pub(crate) use socket::{
     Destination, Process, Socket, ancestor_cgroup, creation, current_process, destination4,
     destination6, is_bound_to_device, local_port, netns_of_address, netns_of_socket,

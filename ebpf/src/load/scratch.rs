@@ -59,20 +59,39 @@ pub(crate) enum Hook {
     ToPod = 1,
 }
 
-#[btf_map]
-static SCRATCH: PerCpuArray<Scratch, 2> = PerCpuArray::new();
-
-/// The scratch of this CPU for this hook of the wire layer.
+/// The scratch of this CPU for this hook of the wire layer: the traffic control hooks run with bottom
+/// halves disabled and never inside themselves, so no second run can interrupt this one. Whoever
+/// calls this gives the reference up before calling a function that calls it too.
 #[inline(always)]
 pub(crate) fn scratch(hook: Hook) -> Option<&'static mut Scratch> {
-    let slot = SCRATCH.get_ptr_mut(hook as u32)?;
-    // SAFETY: the slot belongs to this CPU and to this hook; the traffic control hooks run with
-    // bottom halves disabled and never inside themselves, so no second run can interrupt this one,
-    // and each run calls this once.
-    Some(unsafe { &mut *slot })
+    scratch_at(hook as u32)
 }
 
-/// A scratch that is somebody's while it is claimed.
+/// The scratch in a slot, which is that of a hook or was claimed. The same holds as for [`scratch`].
+#[inline(always)]
+pub(crate) fn scratch_at(slot: u32) -> Option<&'static mut Scratch> {
+    let slot = SLOTS.get_ptr_mut(slot)?;
+    // SAFETY: the slot belongs to this CPU and to this run, which has one such reference at a time.
+    Some(unsafe { &mut (*slot).scratch })
+}
+
+/// What the comparison of two names needs of a scratch, beside whoever reads the rest of it.
+#[inline(always)]
+pub(crate) fn shared_message(
+    slot: u32,
+) -> Option<(&'static [u8; MESSAGE_BUFFER_BYTES], &'static Word)> {
+    let slot = SLOTS.get_ptr_mut(slot)?;
+    // SAFETY: the slot is live, and no reference to the whole of it is made.
+    let message = unsafe { &raw const (*slot).scratch.answer.message };
+    // SAFETY: as above.
+    let veil = unsafe { &raw const (*slot).scratch.veil };
+    // SAFETY: nothing writes the message while its names are compared.
+    let message = unsafe { &*message };
+    // SAFETY: a word may be written through shared references.
+    Some((message, unsafe { &*veil }))
+}
+
+/// A scratch. Beside those of the hooks, it is somebody's while it is claimed.
 #[repr(C)]
 struct Slot {
     /// 1 while it is claimed.
@@ -85,8 +104,11 @@ const LANE_SLOTS: u32 = 4;
 /// Into how many lanes workloads are spread: one that holds on to its slots takes them from few.
 const LANES: u32 = 4;
 
+/// The slots of the wire layer, which come first.
+const HOOKS: u32 = 2;
+
 #[btf_map]
-static SLOTS: PerCpuArray<Slot, { (LANES * LANE_SLOTS) as usize }> = PerCpuArray::new();
+static SLOTS: PerCpuArray<Slot, { (HOOKS + LANES * LANE_SLOTS) as usize }> = PerCpuArray::new();
 
 /// A scratch for the cgroup layer, whose programs interrupt each other: what a process sends is
 /// judged in its own context. A softirq may come in the middle of it and judge what arrives or what
@@ -99,12 +121,13 @@ static SLOTS: PerCpuArray<Slot, { (LANES * LANE_SLOTS) as usize }> = PerCpuArray
 pub(crate) struct Claim {
     slot: &'static Slot,
     scratch: *mut Scratch,
+    index: u32,
 }
 
 impl Claim {
     #[inline(always)]
     pub(crate) fn take(workload: WorkloadId) -> Option<Self> {
-        let first = workload.raw() % LANES * LANE_SLOTS;
+        let first = HOOKS + workload.raw() % LANES * LANE_SLOTS;
         for index in first..first + LANE_SLOTS {
             let pointer = SLOTS.get_ptr_mut(index)?;
             // SAFETY: a slot of this CPU; a shared reference to its first word, which is atomic.
@@ -112,10 +135,16 @@ impl Claim {
             if slot.claimed.exchange(0, 1) {
                 // SAFETY: the pointer is valid, and so is that of its field.
                 let scratch = unsafe { &raw mut (*pointer).scratch };
-                return Some(Self { slot, scratch });
+                return Some(Self { slot, scratch, index });
             }
         }
         None
+    }
+
+    /// For [`scratch_at`].
+    #[inline(always)]
+    pub(crate) const fn slot(&self) -> u32 {
+        self.index
     }
 
     #[inline(always)]

@@ -6,6 +6,8 @@ use exeat_agent::datapath::aya::WireProgram;
 use exeat_common::{
     abi::{QueryKey, QueryValue},
     address::Address,
+    bytes::Veil,
+    dns::{MESSAGE_BUFFER_BYTES, MessageBytes, NameBuffer, message::HEADER, read_name, short_hash},
     flow::protocol,
     limits::REPLIES_PER_SECOND,
     reason::{Layer, Reason, Verdict},
@@ -196,9 +198,26 @@ fn asking(replay: &Replay, bench: &Bench) -> Replay {
         asked: u32::MAX,
         query_type: 1,
         name_length: u16::try_from(name.len()).expect("a name"),
-        reserved: 0,
+        name_hash: name_hash(),
     };
     Replay { asks: 1, query, answer_to, ..*replay }
+}
+
+/// What the kernel notes of the name, beside its length.
+fn name_hash() -> u32 {
+    struct Plain;
+    impl Veil for Plain {
+        fn veil(&self, number: usize) -> usize {
+            number
+        }
+    }
+    let message = question(NAME);
+    let mut buffer = [0; MESSAGE_BUFFER_BYTES];
+    buffer[..message.len()].copy_from_slice(&message);
+    let bytes = MessageBytes::new(&buffer, message.len());
+    let mut room = NameBuffer::new();
+    let name = read_name(&bytes, HEADER, &mut room, &Plain).expect("a name");
+    short_hash(room.hash(name, &Plain))
 }
 
 /// A case whose runs change nothing that the next one sees.

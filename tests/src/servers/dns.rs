@@ -48,6 +48,10 @@ struct Zone {
     numbered: BTreeMap<String, Numbered>,
     unknown: Unknown,
     asked: BTreeMap<String, u64>,
+    /// Whether records are written in the reverse of their usual order.
+    upside_down: bool,
+    /// The EDNS size in the latest question that had one.
+    edns_bytes: Option<u16>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -67,6 +71,8 @@ impl DnsServer {
             numbered: BTreeMap::new(),
             unknown,
             asked: BTreeMap::new(),
+            upside_down: false,
+            edns_bytes: None,
         }));
         let (handler, addresses) = (Handler(Arc::clone(&zone)), addresses.to_vec());
         let thread = ServerThread::start(netns, "dns", move || async move {
@@ -111,6 +117,16 @@ impl DnsServer {
     /// Answers `n<number>.<suffix>` with the addresses of that number.
     pub fn numbered(&self, suffix: &str, addresses: impl Fn(u32) -> Vec<IpAddr> + Send + 'static) {
         self.zone().numbered.insert(canonical(suffix), Box::new(addresses));
+    }
+
+    /// Writes the records of each answer in the reverse order from here on: the aliases last.
+    pub fn turn_upside_down(&self) {
+        self.zone().upside_down = true;
+    }
+
+    /// The EDNS size that the latest question with one offered, in bytes.
+    pub fn edns_bytes(&self) -> Option<u16> {
+        self.zone().edns_bytes
     }
 
     /// How many questions about `name` arrived here, of any type.
@@ -204,7 +220,16 @@ impl RequestHandler for Handler {
                 let name = canonical(&info.query.name().to_string());
                 let mut zone = self.0.lock().unwrap_or_else(PoisonError::into_inner);
                 *zone.asked.entry(name.clone()).or_default() += 1;
-                zone.look_up(&name, info.query.query_type())
+                if let Some(edns) = &request.edns {
+                    zone.edns_bytes = Some(edns.max_payload());
+                }
+                let mut found = zone.look_up(&name, info.query.query_type());
+                if let Ok(Some(records)) = &mut found
+                    && zone.upside_down
+                {
+                    records.reverse();
+                }
+                found
             }
             Err(error) => Err(error.into()),
         };

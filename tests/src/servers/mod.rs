@@ -2,6 +2,7 @@
 //! namespace, and each counts what reached it: promises are checked at the receiver.
 
 mod dns;
+mod dnsmasq;
 mod echo;
 mod http;
 mod line;
@@ -16,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 pub use dns::{DnsServer, Unknown};
+pub use dnsmasq::Dnsmasq;
 pub use echo::EchoServer;
 pub use http::{HttpServer, PAGE};
 pub use line::LineServer;

@@ -15,8 +15,14 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("agent/src/datapath/pod.rs", "the one promise to aya that a type is plain bytes"),
     ("agent/src/datapath/syscall.rs", "system calls that aya does not offer"),
     ("ebpf/src/bin/replay.rs", "as the other kernel programs, for measurements only"),
+    (
+        "ebpf/src/answer/passes.rs",
+        "attributes that export functions, so that each is verified once",
+    ),
     ("ebpf/src/count.rs", "per-CPU counters are written through a pointer from the kernel"),
+    ("ebpf/src/load/connection.rs", "the context of a connection is a pointer from the kernel"),
     ("ebpf/src/load/frame.rs", "a frame is read and written through pointers from the kernel"),
+    ("ebpf/src/load/option.rs", "a socket option is answered through pointers from the kernel"),
     ("ebpf/src/load/replace.rs", "a frame is replaced through pointers from the kernel"),
     ("ebpf/src/load/scratch.rs", "a per-CPU slot is a pointer from the kernel"),
     ("ebpf/src/load/socket.rs", "the context of a socket call is a pointer from the kernel"),
@@ -28,6 +34,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("ebpf/src/tables/memory.rs", "map values are pointers from the kernel"),
     ("ebpf/src/tables/mod.rs", "map values are pointers from the kernel"),
     ("ebpf/src/tables/share.rs", "map values are pointers from the kernel"),
+    ("ebpf/src/tables/sockets.rs", "what is kept with a socket is a pointer from the kernel"),
     (
         "ebpf/src/tables/word.rs",
         "a word in a map value is read and written whole, by inline assembly too",

@@ -437,5 +437,16 @@ fn learned(flow: &Flow) -> Vec<String> {
     if is_inside {
         return Vec::new();
     }
-    flow.dns.iter().chain(&flow.also).map(|it| plain(it)).collect()
+    let meant = |name: &String| {
+        let name = plain(name);
+        let own_alias = flow.cname.first().map(|alias| plain(alias));
+        own_alias.filter(|alias| is_completed(&name, alias)).unwrap_or(name)
+    };
+    flow.dns.iter().chain(&flow.also).map(meant).collect()
+}
+
+/// Whether a search list made `name` of `meant`. Nobody declares such names here.
+fn is_completed(name: &str, meant: &str) -> bool {
+    let suffix = name.strip_prefix(meant).and_then(|suffix| suffix.strip_prefix('.'));
+    suffix.is_some_and(|it| it == "cluster.local" || it.ends_with(".cluster.local"))
 }

@@ -9,7 +9,7 @@ use refusal::refuse;
 
 use super::{
     message::{MessageBytes, Transport},
-    name::{Name, NameBuffer, match_name},
+    name::{Name, NameBuffer, match_name, short_hash},
 };
 use crate::{
     abi::{QueryKey, QueryValue, RuleKey, Workload, mode},
@@ -77,7 +77,7 @@ pub fn ask<M: Memory>(
         asked: memory.now(),
         query_type: question.query_type,
         name_length: name_length(question.name),
-        reserved: 0,
+        name_hash: short_hash(buffer.hash(question.name, memory)),
     };
     if let Err(full) = memory.set_query(&key, &value) {
         return Asked::Drop(full.reason());
@@ -90,6 +90,6 @@ pub fn ask<M: Memory>(
 /// A name is at most 255 bytes long.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "a name is at most 255 bytes long")]
-pub(super) const fn name_length(name: Name) -> u16 {
+const fn name_length(name: Name) -> u16 {
     name.length as u16
 }

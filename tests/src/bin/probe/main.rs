@@ -1,6 +1,7 @@
 //! A client in a pod: tries one thing and prints what came of it as one JSON object.
 
 mod dns;
+mod exchange;
 mod flood;
 mod forge;
 mod leak;
@@ -127,6 +128,13 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         times: u32,
     },
+    /// Sends bytes, written in hexadecimal, in one datagram, and waits for whatever comes back.
+    Exchange {
+        to: SocketAddr,
+        bytes: String,
+        #[arg(long, default_value_t = 1000)]
+        timeout_ms: u64,
+    },
     /// Tries one way out of the pod.
     Leak(leak::Attempt),
     /// Asks for `n<i>.SUFFIX`, again and again, and reads no answer.
@@ -237,6 +245,10 @@ fn main() -> Result<()> {
         Command::Forge { from, to, id, name, answer, times } => {
             forge::send(from, to, id, &name, answer, times)?;
             "{}".to_owned()
+        }
+        Command::Exchange { to, bytes, timeout_ms } => {
+            let timeout = Duration::from_millis(timeout_ms);
+            serde_json::to_string(&exchange::exchange(to, &bytes, timeout)?)?
         }
         Command::Leak(attempt) => serde_json::to_string(&attempt.make())?,
         Command::FloodQueries { suffix, server, count } => {

@@ -31,6 +31,7 @@ pub struct End {
 
 /// What matters of the socket that is to be redirected.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own about one socket")]
 pub struct Caller {
     /// The call comes from the workload's own proxy.
     pub is_sidecar: bool,

@@ -1,6 +1,6 @@
 //! TCP connections as the kernel tells of them: what became of one, its ends, its socket.
 
-use core::ptr;
+use core::{mem::offset_of, ptr};
 
 use aya_ebpf::{
     bindings::{
@@ -51,65 +51,41 @@ fn socket(ctx: &SockOpsContext) -> Option<Socket> {
 /// The near end of the connection, in its network namespace.
 #[inline(always)]
 pub(crate) fn near_end(ctx: &SockOpsContext) -> HandoverKey {
-    let ops = ctx.ops;
-    // SAFETY: the context pointer is valid while the program runs; likewise below.
-    let v4 = unsafe { read(&raw const (*ops).local_ip4) };
-    // SAFETY: as above.
-    let v6 = unsafe { words(&raw const (*ops).local_ip6) };
-    // SAFETY: as above. In host order.
-    let port = unsafe { read(&raw const (*ops).local_port) };
-    end(ops, v4, v6, port)
+    let v4 = word(ctx, offset_of!(bpf_sock_ops, local_ip4));
+    let v6 = words(ctx, offset_of!(bpf_sock_ops, local_ip6));
+    // In host order.
+    let port = word(ctx, offset_of!(bpf_sock_ops, local_port));
+    end(ctx, v4, v6, port)
 }
 
 /// The far end.
 #[inline(always)]
 pub(crate) fn far_end(ctx: &SockOpsContext) -> HandoverKey {
-    let ops = ctx.ops;
-    // SAFETY: the context pointer is valid while the program runs; likewise below.
-    let v4 = unsafe { read(&raw const (*ops).remote_ip4) };
-    // SAFETY: as above.
-    let v6 = unsafe { words(&raw const (*ops).remote_ip6) };
-    // SAFETY: as above.
-    let port = unsafe { read(&raw const (*ops).remote_port) };
-    end(ops, v4, v6, u32::from_be(port))
+    let v4 = word(ctx, offset_of!(bpf_sock_ops, remote_ip4));
+    let v6 = words(ctx, offset_of!(bpf_sock_ops, remote_ip6));
+    let port = word(ctx, offset_of!(bpf_sock_ops, remote_port));
+    end(ctx, v4, v6, u32::from_be(port))
 }
 
-/// A field of the context. Volatile: all are read before any is looked at, each by itself, as the verifier
+/// A word of the context. Volatile: all are read before any is looked at, each by itself, as the verifier
 /// wants it.
-///
-/// # Safety
-///
-/// The pointer is to a field of a context that is valid.
 #[inline(always)]
-unsafe fn read(field: *const u32) -> u32 {
-    // SAFETY: as promised.
-    unsafe { ptr::read_volatile(field) }
-}
-
-/// Four of them.
-///
-/// # Safety
-///
-/// As above.
-#[inline(always)]
-unsafe fn words(field: *const [u32; 4]) -> [u32; 4] {
-    // SAFETY: as promised; likewise below.
-    let a = unsafe { read(&raw const (*field)[0]) };
-    // SAFETY: as above.
-    let b = unsafe { read(&raw const (*field)[1]) };
-    // SAFETY: as above.
-    let c = unsafe { read(&raw const (*field)[2]) };
-    // SAFETY: as above.
-    let d = unsafe { read(&raw const (*field)[3]) };
-    [a, b, c, d]
+fn word(ctx: &SockOpsContext, offset: usize) -> u32 {
+    let place = ctx.ops.wrapping_byte_add(offset).cast::<u32>();
+    // SAFETY: the context is valid while the program runs, and every offset is that of a word in it.
+    unsafe { ptr::read_volatile(place) }
 }
 
 #[inline(always)]
-fn end(ops: *mut bpf_sock_ops, v4: u32, v6: [u32; 4], port: u32) -> HandoverKey {
-    // SAFETY: the context pointer is valid while the program runs; likewise below.
-    let family = unsafe { read(&raw const (*ops).family) };
-    // SAFETY: as above.
-    let netns = unsafe { bpf_get_netns_cookie(ops.cast()) };
+fn words(ctx: &SockOpsContext, offset: usize) -> [u32; 4] {
+    [word(ctx, offset), word(ctx, offset + 4), word(ctx, offset + 8), word(ctx, offset + 12)]
+}
+
+#[inline(always)]
+fn end(ctx: &SockOpsContext, v4: u32, v6: [u32; 4], port: u32) -> HandoverKey {
+    let family = word(ctx, offset_of!(bpf_sock_ops, family));
+    // SAFETY: the context pointer is valid while the program runs.
+    let netns = unsafe { bpf_get_netns_cookie(ctx.ops.cast()) };
     // An IPv6 socket has IPv4 in mapped form, which is how addresses are kept here.
     let address = if family == AF_INET {
         Address::from_v4(v4.to_ne_bytes())

@@ -1,6 +1,6 @@
 //! Questions for a socket option: which one is asked, of which socket, and the answer.
 
-use core::ptr;
+use core::{mem::offset_of, ptr};
 
 use aya_ebpf::{bindings::bpf_sockopt, programs::SockoptContext};
 use exeat_common::abi::Dialled;
@@ -95,10 +95,10 @@ pub(crate) fn answer_v6(ctx: &SockoptContext, dialled: &Dialled) {
 
 #[inline(always)]
 fn answer<T>(ctx: &SockoptContext, value: T) {
-    let raw: *mut bpf_sockopt = ctx.sockopt;
     // SAFETY: the context pointer is valid while the program runs.
-    let (start, end) = unsafe { (&(*raw).__bindgen_anon_2, &(*raw).__bindgen_anon_3) };
-    // SAFETY: each union has this one pointer in it, which the kernel fills.
+    let raw = unsafe { &*ctx.sockopt };
+    let (start, end) = (&raw.__bindgen_anon_2, &raw.__bindgen_anon_3);
+    // SAFETY: the union has this one pointer in it, which the kernel fills.
     let start = unsafe { start.optval };
     // SAFETY: as above.
     let end = unsafe { end.optval_end };
@@ -109,9 +109,16 @@ fn answer<T>(ctx: &SockoptContext, value: T) {
     unsafe { ptr::write_volatile(start.cast::<T>(), value) };
     #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "28 at most")]
     let length = size_of::<T>() as i32;
-    // SAFETY: the context pointer is valid, and the field may be written. Volatile: merged with the
-    // next store the verifier would refuse it.
-    unsafe { ptr::write_volatile(&raw mut (*raw).optlen, length) };
-    // SAFETY: as above. The kernel's own answer, an error without connection tracking, is replaced.
-    unsafe { ptr::write_volatile(&raw mut (*raw).retval, 0) };
+    set_word(ctx, offset_of!(bpf_sockopt, optlen), length);
+    // The kernel's own answer, an error without connection tracking, is replaced.
+    set_word(ctx, offset_of!(bpf_sockopt, retval), 0);
+}
+
+/// Writes a word of the context. Volatile: stores that the compiler merged would be refused.
+#[inline(always)]
+fn set_word(ctx: &SockoptContext, offset: usize, word: i32) {
+    let place = ctx.sockopt.wrapping_byte_add(offset).cast::<i32>();
+    // SAFETY: the context is valid while the program runs, and both offsets are those of words in it which
+    // these programs may write.
+    unsafe { ptr::write_volatile(place, word) };
 }

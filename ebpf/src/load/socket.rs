@@ -1,10 +1,13 @@
 //! Socket calls: where they want to go, who makes them, the errno they get. And the socket itself.
 
-use core::ptr::{self, NonNull};
+use core::{
+    mem::offset_of,
+    ptr::{self, NonNull},
+};
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::bpf_sock,
+    bindings::{bpf_sock, bpf_sock_addr},
     helpers::{
         bpf_get_current_ancestor_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid,
         bpf_get_netns_cookie, bpf_set_retval,
@@ -109,30 +112,30 @@ pub(crate) fn destination6(ctx: &SockAddrContext) -> Destination {
 /// Makes the call go to another end, or, on the way back, seem to come from it.
 #[inline(always)]
 pub(crate) fn set_destination4(ctx: &SockAddrContext, to: End) {
-    let raw = ctx.sock_addr;
     let [.., address] = to.address.words();
-    // SAFETY: the context pointer is valid, and the field may be written. Volatile, here and below:
-    // stores that the compiler merged would be refused.
-    unsafe { ptr::write_volatile(&raw mut (*raw).user_ip4, address) };
-    // SAFETY: as above.
-    unsafe { ptr::write_volatile(&raw mut (*raw).user_port, u32::from(to.port.to_be())) };
+    set_word(ctx, offset_of!(bpf_sock_addr, user_ip4), address);
+    set_word(ctx, offset_of!(bpf_sock_addr, user_port), u32::from(to.port.to_be()));
 }
 
 /// The same for an IPv6 socket, which has IPv4 in mapped form.
 #[inline(always)]
 pub(crate) fn set_destination6(ctx: &SockAddrContext, to: End) {
-    let raw = ctx.sock_addr;
     let [a, b, c, d] = to.address.words();
-    // SAFETY: as for `set_destination4`.
-    unsafe { ptr::write_volatile(&raw mut (*raw).user_ip6[0], a) };
-    // SAFETY: as above.
-    unsafe { ptr::write_volatile(&raw mut (*raw).user_ip6[1], b) };
-    // SAFETY: as above.
-    unsafe { ptr::write_volatile(&raw mut (*raw).user_ip6[2], c) };
-    // SAFETY: as above.
-    unsafe { ptr::write_volatile(&raw mut (*raw).user_ip6[3], d) };
-    // SAFETY: as above.
-    unsafe { ptr::write_volatile(&raw mut (*raw).user_port, u32::from(to.port.to_be())) };
+    let place = offset_of!(bpf_sock_addr, user_ip6);
+    set_word(ctx, place, a);
+    set_word(ctx, place + 4, b);
+    set_word(ctx, place + 8, c);
+    set_word(ctx, place + 12, d);
+    set_word(ctx, offset_of!(bpf_sock_addr, user_port), u32::from(to.port.to_be()));
+}
+
+/// Writes a word of the context. Volatile: stores that the compiler merged would be refused.
+#[inline(always)]
+fn set_word(ctx: &SockAddrContext, offset: usize, word: u32) {
+    let place = ctx.sock_addr.wrapping_byte_add(offset).cast::<u32>();
+    // SAFETY: the context is valid while the program runs, and every offset is that of a word in it which
+    // programs at this hook may write.
+    unsafe { ptr::write_volatile(place, word) };
 }
 
 /// The port the socket is bound to, in host order; 0 if it is not.

@@ -34,12 +34,8 @@ static HANDOVERS: HashMap<HandoverKey, HandoverValue, HANDOVERS_ENTRIES, ON_DEMA
 
 /// The value a socket has in a storage, or a new one that is all zeros.
 #[inline(always)]
-fn stored<T>(
-    storage: &'static SkStorage<T>,
-    socket: Socket,
-    create: bool,
-) -> Option<&'static mut T> {
-    let map = ptr::from_ref(storage).cast_mut().cast();
+fn stored<T>(storage: *const SkStorage<T>, socket: Socket, create: bool) -> Option<&'static mut T> {
+    let map = storage.cast_mut().cast();
     let flags = if create { u64::from(BPF_SK_STORAGE_GET_F_CREATE) } else { 0 };
     // SAFETY: the map is one of sockets, and a `Socket` is never null; without a first value the kernel
     // makes one of zeros, which is a value of each of these types.
@@ -53,13 +49,13 @@ fn stored<T>(
 /// Where the socket was redirected from when it connected.
 #[inline(always)]
 pub(crate) fn redirected(socket: Socket) -> Option<&'static Redirect> {
-    stored(&REDIRECTED, socket, false).map(|it| &*it)
+    stored(&raw const REDIRECTED, socket, false).map(|it| &*it)
 }
 
 /// Says whether there was memory for it.
 #[inline(always)]
 pub(crate) fn set_redirected(socket: Socket, redirect: &Redirect) -> bool {
-    let place = stored(&REDIRECTED, socket, true);
+    let place = stored(&raw const REDIRECTED, socket, true);
     if let Some(place) = place {
         *place = *redirect;
         return true;
@@ -79,19 +75,19 @@ pub(crate) fn forget_redirected(socket: Socket) {
 /// Where a datagram socket without a peer was redirected from.
 #[inline(always)]
 pub(crate) fn peers(socket: Socket) -> Option<&'static Peers> {
-    stored(&PEERS, socket, false).map(|it| &*it)
+    stored(&raw const PEERS, socket, false).map(|it| &*it)
 }
 
 /// The same, to be changed; made if there is memory for it.
 #[inline(always)]
 pub(crate) fn peers_to_change(socket: Socket) -> Option<&'static mut Peers> {
-    stored(&PEERS, socket, true)
+    stored(&raw const PEERS, socket, true)
 }
 
 /// What the other end of this accepted connection had dialled.
 #[inline(always)]
 pub(crate) fn accepted(socket: Socket) -> Option<&'static Dialled> {
-    stored(&ACCEPTED, socket, false).map(|it| &*it)
+    stored(&raw const ACCEPTED, socket, false).map(|it| &*it)
 }
 
 /// Whether one more connection of the workload may wait to be accepted.
@@ -110,14 +106,14 @@ pub(crate) fn hand_over(key: &HandoverKey, redirect: &Redirect, socket: u64) {
         Dialled { address: redirect.dialled, port: redirect.dialled_port, reserved: [0; 2] };
     let workload = redirect.workload;
     let value = HandoverValue { dialled, workload, socket, since: seconds(), reserved: 0 };
-    if HANDOVERS.insert(key, &value, u64::from(BPF_NOEXIST)).is_ok() {
+    if HANDOVERS.insert(key, value, u64::from(BPF_NOEXIST)).is_ok() {
         if let Some(share) = share(workload) {
             share.handovers.add(1);
         }
         return;
     }
     // A full table leaves the connection without what it was dialled as: a proxy cannot send it on then.
-    let _full = HANDOVERS.insert(key, &value, u64::from(BPF_ANY));
+    let _full = HANDOVERS.insert(key, value, u64::from(BPF_ANY));
 }
 
 /// Gives the accepted socket what its other end had dialled, and forgets it otherwise.
@@ -127,7 +123,7 @@ pub(crate) fn accept(key: &HandoverKey, socket: Socket) {
     let Some(value) = (unsafe { HANDOVERS.get(key) }).copied() else {
         return;
     };
-    if let Some(place) = stored(&ACCEPTED, socket, true) {
+    if let Some(place) = stored(&raw const ACCEPTED, socket, true) {
         *place = value.dialled;
     }
     take(key, value.workload);

@@ -21,6 +21,7 @@ use crate::{
 
 /// What of a client matters for its view. Clients with equal profiles have equal views.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own of one client")]
 pub struct Profile {
     namespace: String,
     has_sidecar: bool,

@@ -87,7 +87,7 @@ pub(crate) fn compare(dialled: &[SocketAddr], clients: u32, connections: u32) ->
                     if number >= connections {
                         break;
                     }
-                    match dial(*to, number % RESET_EVERY == 0) {
+                    match dial(*to, number.is_multiple_of(RESET_EVERY)) {
                         Ok((port, told)) => {
                             *ports.entry(port).or_default() += 1;
                             own.note(*to, told.as_deref());

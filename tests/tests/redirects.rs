@@ -126,7 +126,8 @@ fn what_is_dialled_straight_to_an_endpoint_stops_at_the_wire() {
         let destination = at(BACKENDS[0], 8080);
         let source = SocketAddr::new(web.v4.into(), 41_000);
         let segment = Ends { source, destination }.segment(tcp_flag::SYN, &[]);
-        let bytes: String = segment.iter().map(|byte| format!("{byte:02x}")).collect();
+        let bytes: Vec<String> = segment.iter().map(|byte| format!("{byte:02x}")).collect();
+        let bytes = bytes.concat();
         for to in [destination, at(VIP, 80)] {
             let before = scene.world.tap.packets_to(destination).expect("a count");
             let to = to.to_string();

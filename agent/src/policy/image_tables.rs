@@ -82,3 +82,9 @@ impl Tables for ImageTables<'_> {
         self.now
     }
 }
+
+impl Veil for ImageTables<'_> {
+    fn veil(&self, number: usize) -> usize {
+        number
+    }
+}

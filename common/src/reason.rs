@@ -135,7 +135,7 @@ reasons! {
     AddressGuarded = 26, "address-guarded", "an answer named an internal address, which was not learned";
     TableFull = 27, "table-full", "a kernel table or the workload's share of it is full";
     AllowAny = 28, "allow-any", "not declared; allowed because the mode is ALLOW_ANY";
-    NoRedirect = 29, "no-redirect", "the entry sends this flow elsewhere, and this went straight to where it was dialled";
+    NoRedirect = 29, "no-redirect", "the entry sends this flow elsewhere, and it did not go there";
     NoRoute = 30, "no-route", "a route names this host, and none of its rules covers the flow";
     RouteUnknown = 31, "route-unknown", "a route sends the flow to a destination that nothing declares";
     QueryType = 32, "query-type", "the record type is not among those that may be asked for";

@@ -40,12 +40,6 @@ pub(super) fn mask(address: Address, bits: u8) -> Address {
     Address::from_v6((u128::from_be_bytes(address.octets()) & kept).to_be_bytes())
 }
 
-impl Veil for ImageTables<'_> {
-    fn veil(&self, number: usize) -> usize {
-        number
-    }
-}
-
 impl Tables for ImageTables<'_> {
     fn prefix(&self, policy: PolicyId, address: Address) -> Option<SubjectId> {
         self.image.longest_prefix(policy, address)

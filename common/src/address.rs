@@ -5,6 +5,8 @@ use core::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use crate::bytes::{Veil, hidden};
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// An IPv4 or IPv6 address. `::ffff:a.b.c.d` and `a.b.c.d` are the same value.
@@ -21,6 +23,9 @@ pub struct Address([u32; 4]);
 const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
 impl Address {
+    pub const LOOPBACK_V4: Self = Self::from_v4([127, 0, 0, 1]);
+    pub const LOOPBACK_V6: Self = Self([0, 0, 0, 1_u32.to_be()]);
+
     /// Prefix length that stands before every IPv4 address in the 16-byte form, in bits.
     pub const V4_PREFIX_BITS: u8 = 96;
 
@@ -61,6 +66,14 @@ impl Address {
     #[inline(always)]
     pub const fn words(&self) -> [u32; 4] {
         self.0
+    }
+
+    /// The same address, of which the verifier knows nothing: neither that it is one of IPv4 nor that it is not.
+    #[inline(always)]
+    #[must_use]
+    pub fn veiled<V: Veil>(&self, veil: &V) -> Self {
+        let [high, low]: [u64; 2] = zerocopy::transmute!(self.0);
+        Self(zerocopy::transmute!([hidden(high, veil), hidden(low, veil)]))
     }
 
     #[inline(always)]

@@ -103,6 +103,13 @@ pub trait Veil {
     fn veil(&self, number: usize) -> usize;
 }
 
+/// The same for a whole word.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "usize is 64 bits wide wherever this runs")]
+pub fn hidden<V: Veil>(word: u64, veil: &V) -> u64 {
+    veil.veil(word as usize) as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Bytes, SLACK};

@@ -2,10 +2,11 @@
 
 use crate::{
     abi::{
-        Fact, FactKey, FactValue, NameKeyLong, NameValue, RuleKey, RuleValue, action, mode,
-        setting_flag, workload_flag,
+        Fact, FactKey, FactValue, NameKeyLong, NameValue, RuleKey, RuleValue, Workload, action,
+        mode, setting_flag, workload_flag,
     },
     address::Address,
+    bytes::{Veil, hidden},
     flow::{Flow, protocol},
     id::{PolicyId, SubjectId, WorkloadId},
     reason::{Reason, Verdict},
@@ -53,8 +54,24 @@ impl Decision {
     }
 
     #[inline(always)]
-    const fn about(self, subject: SubjectId) -> Self {
+    pub const fn about(self, subject: SubjectId) -> Self {
         Self { subject, ..self }
+    }
+
+    /// The same decision, of which the verifier knows nothing: what follows would be verified for each way
+    /// to it.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "each part is taken by itself")]
+    pub fn veiled<V: Veil>(&self, veil: &V) -> Self {
+        let subject = u64::from(self.subject.raw());
+        let word = subject << 32 | (self.reason as u64) << 8 | self.verdict as u64;
+        let word = hidden(word, veil);
+        Self {
+            verdict: Verdict::from_u8(word as u8).unwrap_or_default(),
+            reason: Reason::from_u8((word >> 8) as u8).unwrap_or_default(),
+            subject: SubjectId::new((word >> 32) as u32),
+            target: self.target,
+        }
     }
 
     /// The decision where nothing can redirect: the undirected flow is not what was declared, so
@@ -83,7 +100,7 @@ impl Decision {
 /// 5. nothing matched → deny; under `ALLOW_ANY` allow, and count what would have been denied;
 ///    under `GATEWAY` the workload's default target
 #[inline(always)]
-pub fn decide<T: Tables>(flow: &Flow<'_>, tables: &T) -> Decision {
+pub fn decide<T: Tables + Veil>(flow: &Flow<'_>, tables: &T) -> Decision {
     // Step 1.
     let Some(workload) = flow.workload else {
         return Decision::deny(Reason::UnknownWorkload);
@@ -94,6 +111,8 @@ pub fn decide<T: Tables>(flow: &Flow<'_>, tables: &T) -> Decision {
     if workload.flags & workload_flag::EXEMPT != 0 {
         return Decision::allow(Reason::Exempt);
     }
+    // What was just found out about the address would split all that follows.
+    let flow = &Flow { destination: flow.destination.veiled(tables), ..*flow };
 
     // Step 2.
     if matches!(flow.protocol, protocol::UDP | protocol::TCP)
@@ -145,6 +164,22 @@ pub fn is_cluster_internal<T: Tables>(address: Address, tables: &T) -> bool {
         && tables.prefix(PolicyId::INTERNAL, address).is_some()
 }
 
+/// Whether a rule still sends flows elsewhere that were dialled on this port, as it did when one began. Where
+/// to plays no part: a backend that is gone takes no new flows, and what it has goes on.
+#[inline(always)]
+pub fn is_still_redirected<T: Tables>(
+    workload: &Workload,
+    subject: SubjectId,
+    (dialled_port, protocol): (u16, u8),
+    tables: &T,
+) -> bool {
+    if !subject.is_some() {
+        return workload.mode == mode::GATEWAY;
+    }
+    let key = RuleKey::new(workload.policy, subject, dialled_port, protocol);
+    matches!(tables.rule(&key), Some(rule) if rule.action == action::REDIRECT)
+}
+
 /// Whether a rule still allows what it allowed when an established flow began. Facts play no part:
 /// an answer that expired ends no connection, a rule that is gone does.
 #[inline(always)]
@@ -169,7 +204,7 @@ fn rule_key(policy: PolicyId, subject: SubjectId, flow: &Flow<'_>) -> RuleKey {
 
 /// Step 3 for learned names: the best rule among the live facts about the address.
 #[inline(always)]
-fn decide_by_name<T: Tables>(
+fn decide_by_name<T: Tables + Veil>(
     workload: WorkloadId,
     policy: PolicyId,
     flow: &Flow<'_>,
@@ -179,48 +214,64 @@ fn decide_by_name<T: Tables>(
         return Decision::deny(Reason::NotRegistered);
     };
     let now = tables.now();
-    let mut best = Decision::deny(Reason::NotRegistered);
-    let mut ranked = false;
-    let mut best_weight = 0;
+    // Words of which the verifier knows nothing after each step, so that it need not follow all that a step
+    // may have found. The best rule and, above its subject, its weight:
+    let mut best = 0;
+    let mut best_rule = 0;
+    // What is missing, above its subject, where there is no rule.
+    let mut absent = 0;
     for word in known.slots {
         let fact = Fact::unpack(word);
         if !fact.pattern.is_some() {
             continue;
         }
+        let subject = u64::from(fact.pattern.raw());
         if fact.expiry < now {
-            if matches!(best.reason, Reason::NotRegistered) {
-                best = Decision::deny(Reason::NameExpired).about(fact.pattern);
+            absent = larger(absent, EXPIRED << 32 | subject, tables);
+        } else if let Some(rule) = tables.rule(&rule_key(policy, fact.pattern, flow)) {
+            let candidate = u64::from(weight(rule)) << 32 | subject;
+            if candidate > hidden(best, tables) {
+                best = hidden(candidate, tables);
+                best_rule = hidden(zerocopy::transmute!(rule), tables);
             }
-            continue;
-        }
-        let Some(rule) = tables.rule(&rule_key(policy, fact.pattern, flow)) else {
-            if !ranked {
-                best = Decision::deny(Reason::PortNotDeclared).about(fact.pattern);
-            }
-            continue;
-        };
-        let candidate = act(fact.pattern, rule);
-        let weight = weight(&candidate, rule);
-        if !ranked
-            || weight > best_weight
-            || (weight == best_weight && candidate.subject > best.subject)
-        {
-            best = candidate;
-            best_weight = weight;
-            ranked = true;
+        } else {
+            absent = larger(absent, PORT_MISSING << 32 | subject, tables);
         }
     }
-    best
+    if best != 0 {
+        return act(subject_in(best), zerocopy::transmute!(best_rule));
+    }
+    match absent >> 32 {
+        PORT_MISSING => Decision::deny(Reason::PortNotDeclared).about(subject_in(absent)),
+        EXPIRED => Decision::deny(Reason::NameExpired).about(subject_in(absent)),
+        _ => Decision::deny(Reason::NotRegistered),
+    }
+}
+
+/// What may be missing, the more telling one larger.
+const EXPIRED: u64 = 1;
+const PORT_MISSING: u64 = 2;
+
+#[inline(always)]
+fn larger<V: Veil>(a: u64, b: u64, veil: &V) -> u64 {
+    if b > hidden(a, veil) { hidden(b, veil) } else { a }
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the subject is the lower half")]
+const fn subject_in(word: u64) -> SubjectId {
+    SubjectId::new(word as u32)
 }
 
 /// What decides between the names of one address: a redirect beats a direct rule, then the pattern
 /// counts that the rule was declared for, then a denial. The subject does not say it: it may be the
 /// longer pattern of another policy, which carries the rules of the shorter one.
+/// Never 0.
 #[inline(always)]
-fn weight(candidate: &Decision, rule: RuleValue) -> u32 {
-    let redirects = u32::from(matches!(candidate.verdict, Verdict::Redirect));
-    let denies = u32::from(matches!(candidate.verdict, Verdict::Deny));
-    redirects << 16 | u32::from(rule.rank) << 8 | denies
+fn weight(rule: RuleValue) -> u32 {
+    let redirects = u32::from(rule.action == action::REDIRECT);
+    let denies = u32::from(rule.action != action::REDIRECT && rule.action != action::ALLOW);
+    redirects << 17 | u32::from(rule.rank) << 9 | denies << 8 | 1
 }
 
 /// Step 4.

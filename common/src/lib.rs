@@ -20,6 +20,7 @@ pub mod limits;
 pub mod memory;
 pub mod packet;
 pub mod reason;
+pub mod redirect;
 pub mod replay;
 pub mod reply;
 pub mod wire;

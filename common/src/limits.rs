@@ -25,9 +25,13 @@ pub mod map {
     pub const COUNTERS: &str = "COUNTERS";
     pub const EVENTS: &str = "EVENTS";
     pub const SETTINGS: &str = "SETTINGS";
+    pub const REDIRECTED: &str = "REDIRECTED";
+    pub const PEERS: &str = "PEERS";
+    pub const ACCEPTED: &str = "ACCEPTED";
+    pub const HANDOVERS: &str = "HANDOVERS";
 
     /// Every pinned map.
-    pub const ALL: [&str; 18] = [
+    pub const ALL: [&str; 22] = [
         WORKLOADS_BY_CGROUP,
         WORKLOADS_BY_IFINDEX,
         NAMES_SHORT,
@@ -46,6 +50,10 @@ pub mod map {
         COUNTERS,
         EVENTS,
         SETTINGS,
+        REDIRECTED,
+        PEERS,
+        ACCEPTED,
+        HANDOVERS,
     ];
 }
 
@@ -55,6 +63,12 @@ pub mod program {
     pub const CONNECT6: &str = "exeat_connect6";
     pub const SENDMSG4: &str = "exeat_sendmsg4";
     pub const SENDMSG6: &str = "exeat_sendmsg6";
+    pub const RECVMSG4: &str = "exeat_recvmsg4";
+    pub const RECVMSG6: &str = "exeat_recvmsg6";
+    pub const GETPEERNAME4: &str = "exeat_getpeername4";
+    pub const GETPEERNAME6: &str = "exeat_getpeername6";
+    pub const CONNECTIONS: &str = "exeat_connections";
+    pub const GETSOCKOPT: &str = "exeat_getsockopt";
     pub const SOCK_CREATE: &str = "exeat_sock_create";
     pub const EGRESS: &str = "exeat_egress";
     pub const INGRESS: &str = "exeat_ingress";
@@ -79,6 +93,8 @@ pub const QUERIES_ENTRIES: usize = 65_536;
 /// TCP connections to resolvers; the one that was silent longest gives way, and is reset when it goes on.
 pub const STREAMS_ENTRIES: usize = 16_384;
 pub const FLOWS_ENTRIES: usize = 131_072;
+/// Takes memory as it fills.
+pub const HANDOVERS_ENTRIES: usize = 65_536;
 pub const COUNTERS_ENTRIES: usize = 16_384;
 pub const EVENTS_BYTES: usize = 1 << 20;
 
@@ -90,6 +106,10 @@ pub const FLOWS_PER_WORKLOAD: u32 = 8_192;
 pub const QUERIES_PER_WORKLOAD: u32 = 1_024;
 /// Seconds of its rate that a workload which was quiet may ask for at once, below wildcards.
 pub const WILDCARD_BURST_SECONDS: u64 = 10;
+/// Connections of one workload that may wait for its proxy to accept them; the next one is refused.
+pub const HANDOVERS_PER_WORKLOAD: u32 = 4_096;
+/// Destinations that one datagram socket without a peer may be redirected from at a time.
+pub const PEER_SLOTS: usize = 8;
 /// Names remembered for one (workload, address) pair.
 pub const FACT_SLOTS: usize = 8;
 /// Source addresses a workload may be bound to.
@@ -154,6 +174,9 @@ pub const FLOW_IDLE_TCP_SECONDS: u32 = 24 * 3600;
 pub const FLOW_IDLE_CLOSING_SECONDS: u32 = 60;
 /// As above, for UDP and ICMP.
 pub const FLOW_IDLE_DATAGRAM_SECONDS: u32 = 180;
+/// Seconds after which a connection that nobody accepted is collected: connecting takes 127 seconds at most
+/// with what Linux has by default (`tcp_syn_retries`), and the socket itself clears it away.
+pub const HANDOVER_SECONDS: u32 = 600;
 /// Questions that one TCP segment may carry, as resolvers that ask for both families write them; with
 /// more of them the connection is reset.
 pub const SEGMENT_QUESTIONS: usize = 2;

@@ -10,6 +10,7 @@ use crate::{
     dns::Burden,
     id::{SubjectId, WorkloadId},
     reason::Reason,
+    redirect::Passage,
 };
 
 /// What is full; the caller denies or goes without, and counts it.
@@ -41,6 +42,9 @@ pub trait Memory: Tables + Veil {
     /// Writes back a flow that is remembered, unless it was collected meanwhile; says whether it did.
     fn renew_flow(&self, key: &FlowKey, value: &FlowValue) -> bool;
     fn remove_flow(&self, key: &FlowKey);
+    /// What the socket that sent the packet in hand was redirected from, if it was redirected to
+    /// this end.
+    fn redirected(&self, to: Address, port: u16) -> Option<Passage>;
     fn set_query(&self, key: &QueryKey, value: &QueryValue) -> Result<(), Full>;
     /// Returns the query and forgets it.
     fn take_query(&self, key: &QueryKey) -> Option<QueryValue>;

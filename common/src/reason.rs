@@ -135,7 +135,7 @@ reasons! {
     AddressGuarded = 26, "address-guarded", "an answer named an internal address, which was not learned";
     TableFull = 27, "table-full", "a kernel table or the workload's share of it is full";
     AllowAny = 28, "allow-any", "not declared; allowed because the mode is ALLOW_ANY";
-    NoRedirect = 29, "no-redirect", "the entry redirects, and this agent cannot redirect";
+    NoRedirect = 29, "no-redirect", "the entry sends this flow elsewhere, and it did not go there";
     NoRoute = 30, "no-route", "a route names this host, and none of its rules covers the flow";
     RouteUnknown = 31, "route-unknown", "a route sends the flow to a destination that nothing declares";
     QueryType = 32, "query-type", "the record type is not among those that may be asked for";
@@ -147,6 +147,9 @@ reasons! {
     ShareUsed = 38, "share-used", "the workload's share of a kernel table is used up";
     StrayError = 39, "stray-error", "an ICMP error that belongs to no flow of the workload";
     SpoofedLink = 40, "spoofed-link", "the hardware address is not the workload's own";
+    NoSidecar = 41, "no-sidecar", "the flow goes through the pod's own proxy, whose cgroup is not there";
+    Redirected = 42, "redirected", "the socket layer sent this flow where it goes";
+    PeerTaken = 43, "peer-taken", "the socket sends to this endpoint for another destination already, so answers could not be told apart";
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::{
     abi::{FlowKey, FlowValue, Workload, direction, workload_flag},
     address::Address,
-    decide::{Decision, Tables, decide, is_still_allowed},
+    decide::{Decision, Tables, decide, is_still_allowed, is_still_redirected},
     flow::{Flow, protocol},
     id::{SubjectId, WorkloadId},
     limits::RESETS_PER_FLOW,
@@ -178,7 +178,8 @@ pub(crate) fn receive<M: Memory>(known: &Workload, packet: &Packet, memory: &M) 
             direction: direction::INBOUND,
             closing: 0,
             resets: 0,
-            reserved: 0,
+            reserved: [0; _],
+            dialled_port: 0,
         };
         if let Err(full) = memory.begin_flow(&key, &value) {
             memory.note(known.id, full.reason());
@@ -207,8 +208,7 @@ fn recall<M: Memory>(
     let reason = if known.direction == direction::INBOUND {
         Reason::Inbound
     } else if known.direction == direction::OUTBOUND
-        && (known.generation == generation
-            || (known.subject.is_some() && is_still_allowed(flow, known.subject, memory)))
+        && (known.generation == generation || stands(flow, known, memory))
     {
         Reason::Established
     } else {
@@ -223,12 +223,36 @@ fn recall<M: Memory>(
     Recall::Goes(reason)
 }
 
+/// Whether the rule is still there that a remembered flow rests on.
+#[inline(always)]
+fn stands<M: Memory>(flow: &Flow<'_>, known: &FlowValue, memory: &M) -> bool {
+    if known.dialled_port == 0 {
+        return known.subject.is_some() && is_still_allowed(flow, known.subject, memory);
+    }
+    let dialled = (known.dialled_port, flow.protocol);
+    match flow.workload {
+        Some(workload) => is_still_redirected(workload, known.subject, dialled, memory),
+        None => false,
+    }
+}
+
 /// Judges the first packet of a flow and remembers the flow if it may go on. If the table is full
 /// the flow is still judged packet by packet, which is stricter, not looser.
 #[inline(always)]
 fn judge_new<M: Memory>(flow: &Flow<'_>, key: &FlowKey, packet: &Packet, memory: &M) -> Decision {
-    // A packet on the wire was not redirected at the socket, so it goes past the target.
-    let decision = decide(flow, memory).without_redirect();
+    // What is redirected does not go where it was dialled, so this goes past the target.
+    let mut decision = decide(flow, memory).without_redirect();
+    let mut dialled_port = 0;
+    if decision.verdict == Verdict::Deny
+        && packet.flow_protocol == packet.protocol
+        && let Some(workload) = flow.workload
+        && let Some(passage) = memory.redirected(packet.destination, packet.destination_port)
+        && passage.stands(workload, packet.protocol, memory)
+    {
+        // Its socket dialled something that is sent here. Only its own packets say so.
+        decision = Decision::allow(Reason::Redirected).about(passage.subject);
+        dialled_port = passage.dialled_port;
+    }
     if decision.reason == Reason::Registered && is_icmp_beyond_echo(packet) {
         let stray = is_error(packet.protocol, packet.detail);
         let reason = if stray { Reason::StrayError } else { Reason::PortNotDeclared };
@@ -242,7 +266,8 @@ fn judge_new<M: Memory>(flow: &Flow<'_>, key: &FlowKey, packet: &Packet, memory:
             direction: direction::OUTBOUND,
             closing: u8::from(packet.closes()),
             resets: 0,
-            reserved: 0,
+            reserved: [0; _],
+            dialled_port,
         };
         if let Err(full) = memory.begin_flow(key, &value) {
             memory.note(key.workload, full.reason());

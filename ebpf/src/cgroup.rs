@@ -49,7 +49,7 @@ pub(crate) fn egress(ctx: &TcContext) -> Fate {
     if let Err(reason) = read(ctx, scratch) {
         return stop(workload, facts, reason, scratch);
     }
-    match judge(workload, scratch) {
+    match judge(ctx, workload, scratch) {
         Judged::Go => Fate::Go,
         Judged::Stop => Fate::Stop,
         Judged::Query => {
@@ -151,10 +151,11 @@ enum Judged {
 
 /// Judges the packet in the scratch, counts the verdict and reports it if it is worth it.
 #[inline(never)]
-fn judge(workload: &Workload, scratch: &mut Scratch) -> Judged {
+fn judge(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch) -> Judged {
     let Scratch { packet, facts, veil, event, .. } = scratch;
+    let maps = Maps::about(veil, ctx);
     let on_loopback = facts.ifindex == LOOPBACK;
-    let decision = match leave(workload, packet, on_loopback, &Maps::new(veil)) {
+    let decision = match leave(workload, packet, on_loopback, &maps) {
         // Nothing can be sent from here, so the far end of a connection that ended is not told.
         Leave::Judged(decision) | Leave::Ended(decision) => decision,
         Leave::Query => return Judged::Query,

@@ -87,7 +87,7 @@ pub(crate) fn report_packet(
 #[inline(always)]
 fn is_reported(flow: &Flow<'_>, decision: &Decision) -> bool {
     let workload = flow.workload.map_or(WorkloadId::default(), |workload| workload.id);
-    (decision.verdict != Verdict::Allow || decision.reason == Reason::AllowAny)
+    (decision.verdict == Verdict::Deny || decision.reason == Reason::AllowAny)
         && may_emit(workload, EVENTS_PER_SECOND)
 }
 

@@ -10,8 +10,10 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
-    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, classifier},
-    programs::{SkBuffContext, SockAddrContext, SockContext, TcContext},
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, cgroup_sockopt, classifier, sock_ops},
+    programs::{
+        SkBuffContext, SockAddrContext, SockContext, SockOpsContext, SockoptContext, TcContext,
+    },
 };
 
 /// A line for whoever debugs the programs; nothing in release objects. Never an address or a name.
@@ -28,14 +30,16 @@ mod answer;
 mod cgroup;
 mod count;
 mod dns;
+mod handover;
 mod load;
+mod redirect;
 mod refuse;
 mod segment;
 mod socket;
 mod tables;
 mod wire;
 
-use socket::Call;
+use socket::{Call, Manner};
 use wire::Fate;
 
 /// What a cgroup program returns to let the call or the packet go on.
@@ -45,22 +49,59 @@ const FAIL: i32 = 0;
 
 #[cgroup_sock_addr(connect4)]
 pub(crate) fn exeat_connect4(ctx: SockAddrContext) -> i32 {
-    settle(&ctx, socket::judge4(&ctx))
+    settle(&ctx, socket::judge(&ctx, Manner { is_v6: false, connects: true }))
 }
 
 #[cgroup_sock_addr(connect6)]
 pub(crate) fn exeat_connect6(ctx: SockAddrContext) -> i32 {
-    settle(&ctx, socket::judge6(&ctx))
+    settle(&ctx, socket::judge(&ctx, Manner { is_v6: true, connects: true }))
 }
 
 #[cgroup_sock_addr(sendmsg4)]
 pub(crate) fn exeat_sendmsg4(ctx: SockAddrContext) -> i32 {
-    settle(&ctx, socket::judge4(&ctx))
+    settle(&ctx, socket::judge(&ctx, Manner { is_v6: false, connects: false }))
 }
 
 #[cgroup_sock_addr(sendmsg6)]
 pub(crate) fn exeat_sendmsg6(ctx: SockAddrContext) -> i32 {
-    settle(&ctx, socket::judge6(&ctx))
+    settle(&ctx, socket::judge(&ctx, Manner { is_v6: true, connects: false }))
+}
+
+#[cgroup_sock_addr(recvmsg4)]
+pub(crate) fn exeat_recvmsg4(ctx: SockAddrContext) -> i32 {
+    redirect::show_sender(&ctx, load::destination4(&ctx), false);
+    PROCEED
+}
+
+#[cgroup_sock_addr(recvmsg6)]
+pub(crate) fn exeat_recvmsg6(ctx: SockAddrContext) -> i32 {
+    redirect::show_sender(&ctx, load::destination6(&ctx), true);
+    PROCEED
+}
+
+#[cgroup_sock_addr(getpeername4)]
+pub(crate) fn exeat_getpeername4(ctx: SockAddrContext) -> i32 {
+    redirect::show_peer(&ctx, load::destination4(&ctx), false);
+    PROCEED
+}
+
+#[cgroup_sock_addr(getpeername6)]
+pub(crate) fn exeat_getpeername6(ctx: SockAddrContext) -> i32 {
+    redirect::show_peer(&ctx, load::destination6(&ctx), true);
+    PROCEED
+}
+
+/// On TCP connections of the pods, both ends of those that stay inside.
+#[sock_ops]
+pub(crate) fn exeat_connections(ctx: SockOpsContext) -> u32 {
+    handover::follow(&ctx);
+    1
+}
+
+#[cgroup_sockopt(getsockopt)]
+pub(crate) fn exeat_getsockopt(ctx: SockoptContext) -> i32 {
+    handover::tell(&ctx);
+    PROCEED
 }
 
 #[cgroup_sock(sock_create)]

@@ -11,12 +11,14 @@ use exeat_common::{
     id::WorkloadId,
     memory::Memory as _,
     reason::{Layer, Reason, Verdict},
+    redirect::{Caller, End},
 };
 
 use crate::{
     count::{self, Tally},
     load::{self, Destination},
-    tables::{Maps, Word, settings, workload_by_cgroup},
+    redirect::{self, Redirecting},
+    tables::{Maps, settings, workload_by_cgroup},
 };
 
 /// What becomes of the call.
@@ -28,41 +30,84 @@ pub(crate) enum Call {
 
 const ECONNREFUSED: i32 = 111;
 
-#[inline(always)]
-pub(crate) fn judge4(ctx: &SockAddrContext) -> Call {
-    judge(ctx, load::destination4(ctx))
+/// Which call is made, on a socket of which family.
+#[derive(Clone, Copy)]
+pub(crate) struct Manner {
+    pub(crate) is_v6: bool,
+    /// The call names the peer for good, and not that of one datagram.
+    pub(crate) connects: bool,
 }
 
 #[inline(always)]
-pub(crate) fn judge6(ctx: &SockAddrContext) -> Call {
-    judge(ctx, load::destination6(ctx))
-}
-
-#[inline(always)]
-fn judge(ctx: &SockAddrContext, destination: Destination) -> Call {
-    let workload = workload_of_current_task();
+pub(crate) fn judge(ctx: &SockAddrContext, manner: Manner) -> Call {
+    let destination = if manner.is_v6 { load::destination6(ctx) } else { load::destination4(ctx) };
+    let (workload, place) = workload_of_current_task();
     let flow = Flow {
         workload,
         destination: destination.address,
         port: destination.port,
         protocol: destination.protocol,
     };
-    let veil = Word::new(0);
-    let maps = Maps::new(&veil);
-    // Nothing here rewrites a destination.
-    let mut decision = decide(&flow, &maps).without_redirect();
+    let maps = Maps::at_socket(place.cgroup);
+    let made = decide(&flow, &maps);
+    // What follows would be verified for each way to a decision.
+    let flow = Flow { destination: flow.destination.veiled(&maps), ..flow };
+    let destination = Destination { address: flow.destination, ..destination };
+    let mut decision = made.veiled(&maps);
     if workload.is_some_and(|known| !is_at_home(known, load::netns_of_address(ctx))) {
         decision = Decision::deny(Reason::SocketType);
-    } else if decision.verdict == Verdict::Deny
-        && let Some(known) = workload
-        && answers(ctx, known, destination, &maps)
-    {
+    } else if decision.verdict == Verdict::Allow {
+        if manner.connects {
+            redirect::forget(ctx);
+        }
+    } else if workload.is_some_and(|known| answers(ctx, known, destination, &maps)) {
         decision = Decision::allow(Reason::Inbound);
+    } else if decision.verdict == Verdict::Redirect {
+        let caller = caller(ctx, workload, place, destination, manner);
+        let to = End { address: flow.destination, port: flow.port };
+        let mut call = Redirecting { flow, caller, connects: manner.connects, to };
+        redirect::carry_out(ctx, &mut call, &mut decision, manner.is_v6);
+    } else if !manner.connects
+        && workload.is_some_and(|known| redirect::is_repeated(ctx, known, &flow, &maps))
+    {
+        decision = Decision::allow(Reason::Redirected);
     }
     tell(&flow, &decision);
     match decision.verdict {
-        Verdict::Allow => Call::Proceed,
-        Verdict::Deny | Verdict::Redirect => refuse(&maps),
+        Verdict::Allow | Verdict::Redirect => Call::Proceed,
+        Verdict::Deny => refuse(&maps),
+    }
+}
+
+/// Whether the current task is the proxy of its workload.
+#[inline(always)]
+pub(crate) fn is_known_sidecar() -> bool {
+    let (workload, place) = workload_of_current_task();
+    workload.is_some_and(|workload| is_sidecar_of(workload, place))
+}
+
+/// The container of the proxy lies directly below the cgroup of its workload.
+#[inline(always)]
+fn is_sidecar_of(workload: &Workload, place: Place) -> bool {
+    workload.sidecar_cgroup != 0
+        && load::ancestor_cgroup(place.depth + 1) == workload.sidecar_cgroup
+}
+
+/// What matters of the socket and its user when it is to be redirected.
+#[inline(always)]
+fn caller(
+    ctx: &SockAddrContext,
+    workload: Option<&Workload>,
+    place: Place,
+    destination: Destination,
+    manner: Manner,
+) -> Caller {
+    let is_sidecar = workload.is_some_and(|workload| is_sidecar_of(workload, place));
+    Caller {
+        is_sidecar,
+        may_cross: manner.is_v6 && manner.connects,
+        is_bound_to_device: load::socket_of_call(ctx).is_some_and(load::is_bound_to_device),
+        is_raw: destination.is_raw,
     }
 }
 
@@ -71,7 +116,7 @@ fn judge(ctx: &SockAddrContext, destination: Destination) -> Call {
 #[expect(clippy::cast_possible_truncation, reason = "protocols above 255 are cut for show")]
 pub(crate) fn judge_creation(ctx: &SockContext) -> Call {
     let wanted = load::creation(ctx);
-    let workload = workload_of_current_task();
+    let (workload, _) = workload_of_current_task();
     let is_allowed = match workload {
         Some(known) if !leaves_here(known) => is_at_home(known, load::netns_of_socket(ctx)),
         Some(known) => {
@@ -139,21 +184,32 @@ fn refuse(maps: &Maps<'_>) -> Call {
     Call::Fail
 }
 
+/// Where a workload was found.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    cgroup: u64,
+    /// Levels below the root of the tree.
+    depth: u8,
+}
+
 /// The workload whose cgroup the current task is in or below. The task and not the socket counts:
 /// a socket that was made elsewhere and passed in is judged by who uses it.
 #[inline(always)]
-fn workload_of_current_task() -> Option<&'static Workload> {
-    let depths = settings()?.cgroup_depths;
+fn workload_of_current_task() -> (Option<&'static Workload>, Place) {
+    let Some(settings) = settings() else {
+        return (None, Place::default());
+    };
+    let depths = settings.cgroup_depths;
     for depth in depths {
         if depth == 0 {
             break;
         }
-        let id = load::ancestor_cgroup(depth);
-        if id != 0
-            && let Some(workload) = workload_by_cgroup(id)
+        let cgroup = load::ancestor_cgroup(depth);
+        if cgroup != 0
+            && let Some(workload) = workload_by_cgroup(cgroup)
         {
-            return Some(workload);
+            return (Some(workload), Place { cgroup, depth });
         }
     }
-    None
+    (None, Place::default())
 }

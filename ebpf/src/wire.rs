@@ -49,7 +49,7 @@ pub(crate) fn from_pod(ctx: &TcContext) -> Fate {
         count_stopped(None, facts, Reason::UnknownWorkload);
         return refuse::sender(ctx, WorkloadId::default(), scratch);
     };
-    match judge(workload, scratch) {
+    match judge(ctx, workload, scratch) {
         Judged::Go => Fate::Go,
         Judged::Refused => refuse::sender(ctx, workload.id, scratch),
         Judged::Ended => refuse::both_ends(ctx, workload.id, scratch),
@@ -154,9 +154,9 @@ enum Judged {
 
 /// Judges the packet in the scratch, counts the verdict and reports it if it is worth it.
 #[inline(never)]
-fn judge(workload: &Workload, scratch: &mut Scratch) -> Judged {
+fn judge(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch) -> Judged {
     let Scratch { packet, facts, veil, event, .. } = scratch;
-    let maps = Maps::new(veil);
+    let maps = Maps::about(veil, ctx);
     let (decision, denied) = match leave(Some(workload), packet, &maps) {
         Leave::Judged(decision) => (decision, Judged::Refused),
         Leave::Ended(decision) => (decision, Judged::Ended),

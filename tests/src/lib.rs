@@ -20,6 +20,7 @@ pub mod run;
 pub mod scene;
 pub mod servers;
 pub mod session;
+pub mod sidecar;
 pub mod tap;
 pub mod traffic;
 pub mod wait;

@@ -292,6 +292,18 @@ impl Pod {
         self.netns.command_with_resolver(program.as_ref(), &app, Some(&self.resolv_conf))
     }
 
+    /// The cgroup of its proxy's container, beside that of its processes.
+    pub fn sidecar_cgroup(&self) -> PathBuf {
+        self.cgroup.join("sidecar")
+    }
+
+    /// A command that runs as a process of the pod's proxy. Makes its cgroup.
+    pub fn sidecar_command(&self, program: impl AsRef<Path>) -> Result<Command> {
+        let cgroup = self.sidecar_cgroup();
+        fs::create_dir_all(&cgroup).with_context(|| format!("make {}", cgroup.display()))?;
+        self.netns.command_with_resolver(program.as_ref(), &cgroup, Some(&self.resolv_conf))
+    }
+
     pub fn ip(&self, family: Family) -> IpAddr {
         match family {
             Family::V4 => self.v4.into(),

@@ -199,7 +199,8 @@ impl Pod {
             .with_context(|| format!("run {program} in {} ({package})", self.name))
     }
 
-    fn probe<T: DeserializeOwned>(&self, args: &[&str]) -> Result<T> {
+    /// Runs `exeat-probe` as a process of the pod.
+    pub fn probe<T: DeserializeOwned>(&self, args: &[&str]) -> Result<T> {
         run_probe(self.command(probe_binary()?)?, args)
     }
 }
@@ -222,7 +223,8 @@ pub fn probe_outside_cgroup<T: DeserializeOwned>(
     run_probe(pod.netns.command(&probe_binary()?, &cgroup)?, args)
 }
 
-pub(crate) fn run_probe<T: DeserializeOwned>(mut command: Command, args: &[&str]) -> Result<T> {
+/// Runs a prepared `exeat-probe` to its end and reads what it prints.
+pub fn run_probe<T: DeserializeOwned>(mut command: Command, args: &[&str]) -> Result<T> {
     let line = args.join(" ");
     let output = command.args(args).output().with_context(|| format!("run exeat-probe {line}"))?;
     let stderr = String::from_utf8_lossy(&output.stderr);

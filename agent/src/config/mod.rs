@@ -311,6 +311,11 @@ impl Config {
                 && !path.starts_with(root)
             {
                 format!("its cgroup {} is not below cgroupRoot {}", path.display(), root.display())
+            } else if let Some(path) = &workload.sidecar_cgroup
+                && path.parent() != workload.cgroup.as_deref()
+            {
+                let path = path.display();
+                format!("its sidecarCgroup {path} is not directly below its cgroup")
             } else {
                 continue;
             };

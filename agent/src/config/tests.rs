@@ -171,6 +171,13 @@ fn workloads() {
         "workloads: [{namespace: N, name: a, interface: v}]",
         &["workloads[0].namespace", "lower-case"],
     );
+    for elsewhere in ["/c/y/proxy", "/c/x/a/proxy", "/c/x", "/c"] {
+        let second = format!("cgroup: /c/x, sidecarCgroup: {elsewhere}");
+        refused(&two("cgroup: /c/w", &second), &["n/b", "directly below", elsewhere]);
+    }
+    refused(&two("cgroup: /c/x", "interface: v, sidecarCgroup: /c/y"), &["n/b", "directly below"]);
+    let good = two("cgroup: /c/x", "cgroup: /c/y, sidecarCgroup: /c/y/proxy");
+    assert!(Config::parse(&good).is_ok());
     refused_line("cgroupRoot: /sys/fs/cgroup/unified", &["cgroupRoot", "root of a cgroup tree"]);
     refused_line("cgroupRoot: /sys/fs/cgroup/other", &["default/web", "not below cgroupRoot"]);
 }

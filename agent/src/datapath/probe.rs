@@ -48,6 +48,14 @@ pub(super) fn check() -> Result<(), Unsupported> {
 /// all program types).
 const NAME_PROCESS: (u8, u8) = (6, 10);
 
+/// First version whose `getsockopt` programs may ask for the cgroup of the task.
+const OPTION_CGROUP: (u8, u8) = (6, 1);
+
+/// Whether it can be told who asks for an original destination.
+pub(super) fn can_ask_cgroup() -> bool {
+    at_least(OPTION_CGROUP)
+}
+
 /// Whether a denial can name the process.
 pub(super) fn can_name_process() -> bool {
     at_least(NAME_PROCESS)

@@ -32,6 +32,28 @@ pub(super) fn detach_pinned_link(pin: &Path) -> io::Result<()> {
     bpf(BPF_LINK_DETACH, &LinkDetach { link_fd: number(link.as_fd()) }).map(drop)
 }
 
+/// Attaches a program to a cgroup's `getsockopt` hook by a link, which other programs may stand beside
+/// (kernel 5.7, `BPF_LINK_CREATE`).
+pub(super) fn create_getsockopt_link(
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+) -> io::Result<OwnedFd> {
+    let attributes = LinkCreate {
+        prog_fd: number(program),
+        target_fd: number(cgroup),
+        attach_type: BPF_CGROUP_GETSOCKOPT,
+        flags: 0,
+    };
+    descriptor(bpf(BPF_LINK_CREATE, &attributes)?)
+}
+
+/// Gives a link a name in bpffs, so that it stays when its descriptor is closed.
+pub(super) fn pin_link(link: BorrowedFd<'_>, pin: &Path) -> io::Result<()> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let attributes = Object { pathname: path.as_ptr() as u64, bpf_fd: number(link), file_flags: 0 };
+    bpf(BPF_OBJ_PIN, &attributes).map(drop)
+}
+
 /// Registers a descriptor with the runtime, to wait until it can be read.
 pub(super) fn wait_readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the owned descriptor moves into the registration, stays open as long as that lives,
@@ -62,9 +84,9 @@ fn number(descriptor: BorrowedFd<'_>) -> u32 {
     descriptor.as_raw_fd().cast_unsigned()
 }
 
-/// Head of `union bpf_attr` for `BPF_OBJ_GET` (include/uapi/linux/bpf.h).
+/// Head of `union bpf_attr` for `BPF_OBJ_GET` and `BPF_OBJ_PIN` (include/uapi/linux/bpf.h).
 #[repr(C)]
-struct ObjectGet {
+struct Object {
     pathname: u64,
     bpf_fd: u32,
     file_flags: u32,
@@ -85,14 +107,33 @@ struct LinkDetach {
     link_fd: u32,
 }
 
+/// Head of `union bpf_attr` for `BPF_LINK_CREATE` (include/uapi/linux/bpf.h).
+#[repr(C)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_LINK_DETACH: libc::c_int = 34;
 
+/// Of `enum bpf_attach_type` (kernel 5.3).
+const BPF_CGROUP_GETSOCKOPT: u32 = 21;
+
 fn open_pin(pin: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
-    let attributes = ObjectGet { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
-    let descriptor = i32::try_from(bpf(BPF_OBJ_GET, &attributes)?).map_err(io::Error::other)?;
+    let attributes = Object { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    descriptor(bpf(BPF_OBJ_GET, &attributes)?)
+}
+
+/// What a command returned that makes a descriptor.
+fn descriptor(result: libc::c_long) -> io::Result<OwnedFd> {
+    let descriptor = i32::try_from(result).map_err(io::Error::other)?;
     // SAFETY: the kernel just made this descriptor for us, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }

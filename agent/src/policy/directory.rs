@@ -55,13 +55,11 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// Why the flow is denied although it is declared; none if it is allowed. What goes to a
-    /// target is denied as long as nothing redirects.
+    /// Why the flow is denied although it is declared; none if it is allowed, here or elsewhere.
     pub const fn denied(&self) -> Option<Code> {
         match &self.action {
-            Action::Allow => None,
+            Action::Allow | Action::To(_) => None,
             Action::Deny(denial) => Some(denial.code),
-            Action::To(_) => Some(Code::Redirect),
         }
     }
 }

@@ -15,7 +15,13 @@ pub fn survey(registry: &Registry, config: &Config) -> Vec<Report> {
     let services = Services::link(registry, config, &Answers::default(), &mut reports);
     let labels = Labels::new();
     for namespace in registry.used_namespaces() {
-        let client = Client { namespace, labels: &labels, has_sidecar: false, is_ambient: false };
+        let client = Client {
+            namespace,
+            labels: &labels,
+            has_sidecar: false,
+            is_ambient: false,
+            has_socket_layer: true,
+        };
         services.view(&client, &mut reports);
     }
     reports.into_iter().collect()

@@ -10,6 +10,14 @@ pub struct Target {
     pub backends: Vec<Backend>,
 }
 
+impl Target {
+    /// How many entries its backends take in the kernel: the address that was dialled stands for one of either
+    /// family.
+    pub fn places(&self) -> usize {
+        self.backends.len() + self.backends.iter().filter(|it| it.address.is_none()).count()
+    }
+}
+
 /// What takes the flow on.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum TargetKind {

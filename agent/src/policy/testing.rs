@@ -273,7 +273,7 @@ pub(crate) fn placed(number: u64, namespace: &str, is_exempt: bool) -> PlacedWor
         workload: Named {
             key: WorkloadKey { namespace: namespace.to_owned(), name: format!("w{number}") },
             labels: BTreeMap::new(),
-            cgroup: None,
+            cgroup: Some(format!("/{number}").into()),
             interface: None,
             arrives_past_interface: false,
             netns: None,

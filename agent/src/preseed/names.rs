@@ -186,6 +186,8 @@ mod tests {
             resolver_ports: 0,
             query_types: [0; _],
             wildcards: WildcardLimits { queries_per_second: 0, label_bytes: 0, entropy_bits: 0 },
+            sidecar_port: 0,
+            reserved: [0; _],
         });
         image
     }

@@ -23,6 +23,7 @@ use exeat_common::{
     memory::{Full, Memory},
     packet::Packet,
     reason::Reason,
+    redirect::Passage,
 };
 use hickory_proto::op::Message;
 
@@ -204,6 +205,10 @@ impl Memory for Heard<'_> {
     }
 
     fn remove_flow(&self, _: &FlowKey) {}
+
+    fn redirected(&self, _: Address, _: u16) -> Option<Passage> {
+        None
+    }
 
     fn set_query(&self, key: &QueryKey, value: &QueryValue) -> Result<(), Full> {
         self.queries.borrow_mut().insert(*key, *value);

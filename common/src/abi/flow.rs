@@ -46,19 +46,21 @@ impl FlowKey {
 
 abi! {
     /// Value of `FLOWS`.
-    pub struct FlowValue (16 bytes) {
+    pub struct FlowValue (20 bytes) {
         /// [`super::Settings::generation`] under which the flow was last judged.
         pub generation: u32,
         /// Seconds of the monotonic clock.
         pub last_seen: u32,
         /// What allowed it; none for inbound flows and exemptions.
         pub subject: SubjectId,
+        /// The port that was dialled, if the socket layer sent the flow elsewhere; else 0.
+        pub dialled_port: u16,
         /// [`direction`] code.
         pub direction: u8,
         /// 1 once a FIN or RST was seen, or the flow was revoked.
         pub closing: u8,
         /// Resets that went to the remote end since the flow was revoked.
         pub resets: u8,
-        pub reserved: u8,
+        pub reserved: [u8; 3],
     }
 }

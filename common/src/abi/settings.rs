@@ -18,7 +18,7 @@ pub mod setting_flag {
 
 abi! {
     /// The one value of `SETTINGS` (array, index 0).
-    pub struct Settings (100 bytes) {
+    pub struct Settings (104 bytes) {
         /// Raised with every change of rules; established flows are judged again.
         pub generation: u32,
         /// [`setting_flag`] bits.
@@ -36,6 +36,9 @@ abi! {
         /// Record types that may be asked for, a bit each; see [`Settings::may_ask`].
         pub query_types: QueryTypeSet,
         pub wildcards: WildcardLimits,
+        /// Where the proxy in a pod takes redirected connections, on loopback.
+        pub sidecar_port: u16,
+        pub reserved: [u8; 2],
     }
 }
 
@@ -87,6 +90,8 @@ mod tests {
             resolver_ports: 0,
             query_types: [0; _],
             wildcards: WildcardLimits { queries_per_second: 0, label_bytes: 0, entropy_bits: 0 },
+            sidecar_port: 0,
+            reserved: [0; _],
         };
         assert!((0..=u16::MAX).all(|it| !settings.may_ask(it)));
         settings.query_types[0] = 1 << 1;

@@ -4,7 +4,7 @@ use super::abi;
 
 abi! {
     /// Value of `QUOTA`, each word read and written whole.
-    pub struct QuotaValue (40 bytes) {
+    pub struct QuotaValue (48 bytes) {
         /// Entries of `FACTS` that belong to the workload.
         pub facts: u64,
         /// Second of the monotonic clock (upper half) and events emitted in it (lower half).
@@ -17,5 +17,7 @@ abi! {
         /// Entries of `FLOWS` that belong to the workload. Kernel and agent may take off the same
         /// entry, so that it can be below zero for a moment: read it as signed.
         pub flows: u64,
+        /// Entries of `HANDOVERS` that belong to the workload, signed as well.
+        pub handovers: u64,
     }
 }

@@ -10,7 +10,8 @@ use std::{
 use exeat_common::{
     abi::{
         BackendKey, Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey,
-        QueryValue, RuleKey, RuleValue, StreamValue, WildcardLimits, Workload, mode, workload_flag,
+        QueryValue, Redirect, RuleKey, RuleValue, StreamValue, WildcardLimits, Workload, mode,
+        workload_flag,
     },
     address::Address,
     bytes::Veil,
@@ -20,6 +21,7 @@ use exeat_common::{
     limits::FACT_SLOTS,
     memory::{Full, Memory},
     reason::Reason,
+    redirect::Passage,
 };
 
 pub(crate) const POLICY: PolicyId = PolicyId::new(5);
@@ -45,6 +47,8 @@ pub(crate) struct World {
     pub(crate) facts: RefCell<BTreeMap<FactKey, FactValue>>,
     pub(crate) flows: RefCell<BTreeMap<FlowKey, FlowValue>>,
     pub(crate) queries: RefCell<BTreeMap<QueryKey, QueryValue>>,
+    /// Where the socket of every packet was redirected from.
+    pub(crate) redirect: Option<Redirect>,
     pub(crate) streams: RefCell<BTreeMap<FlowKey, StreamValue>>,
     pub(crate) limits: Option<WildcardLimits>,
     /// What was spent of the rate below wildcards, and what went through.
@@ -200,6 +204,10 @@ impl Memory for World {
 
     fn remove_flow(&self, key: &FlowKey) {
         self.flows.borrow_mut().remove(key);
+    }
+
+    fn redirected(&self, to: Address, port: u16) -> Option<Passage> {
+        self.redirect?.passage(to, port)
     }
 
     fn set_query(&self, key: &QueryKey, value: &QueryValue) -> Result<(), Full> {

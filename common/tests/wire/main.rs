@@ -5,6 +5,7 @@
 mod headers;
 mod icmp;
 mod neighbours;
+mod redirects;
 #[path = "../support/mod.rs"]
 mod support;
 

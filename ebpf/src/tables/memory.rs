@@ -20,15 +20,20 @@ use exeat_common::{
     },
     memory::{Full, Memory},
     reason::{Layer, Reason, Verdict},
+    redirect::Passage,
 };
 
 use super::{
     BACKENDS, Maps, settings,
     share::{Share, share},
+    sockets::{peers, redirected},
     wildcard::draw_one,
     word::{Word, words},
 };
-use crate::count::{self, Tally};
+use crate::{
+    count::{self, Tally},
+    load,
+};
 
 #[btf_map]
 static FACTS: HashMap<FactKey, FactSlots, FACTS_ENTRIES> = HashMap::new();
@@ -90,6 +95,17 @@ impl Memory for Maps<'_> {
         {
             share.flows.add(u64::MAX);
         }
+    }
+
+    #[inline(always)]
+    fn redirected(&self, to: Address, port: u16) -> Option<Passage> {
+        let socket = load::socket_of_packet(self.packet?)?;
+        if let Some(redirect) = redirected(socket)
+            && redirect.goes_to(to, port)
+        {
+            return redirect.passage(to, port);
+        }
+        peers(socket)?.iter().find_map(|slot| slot.passage(to, port))
     }
 
     #[inline(always)]

@@ -3,15 +3,18 @@
 mod clock;
 mod memory;
 mod share;
+mod sockets;
 mod wildcard;
 mod word;
 
-use core::ptr;
+use core::{hint::black_box, ptr};
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     btf_maps::{Array, HashMap, LpmTrie, lpm_trie::Key},
+    helpers::bpf_get_prandom_u32,
     macros::btf_map,
+    programs::TcContext,
 };
 use exeat_common::{
     abi::{
@@ -26,12 +29,17 @@ use exeat_common::{
         BACKENDS_ENTRIES, NAME_SHORT_BYTES, NAMES_LONG_ENTRIES, NAMES_SHORT_ENTRIES,
         PREFIXES_ENTRIES, RESOLVERS_ENTRIES, RULES_ENTRIES, TARGETS_ENTRIES, WORKLOADS_ENTRIES,
     },
+    redirect::Targets,
 };
 
 pub(crate) use clock::nanoseconds;
 use clock::seconds;
 use memory::fact_slots;
 pub(crate) use share::{may_emit, may_reply};
+pub(crate) use sockets::{
+    accept, accepted, forget_redirected, hand_over, may_hand_over, peers, peers_to_change,
+    redirected, set_redirected, withdraw,
+};
 pub(crate) use word::Word;
 
 #[btf_map]
@@ -46,7 +54,6 @@ static NAMES_LONG: HashMap<NameKeyLong, NameValue, NAMES_LONG_ENTRIES> = HashMap
 static PREFIXES: LpmTrie<PrefixData, u32, PREFIXES_ENTRIES> = LpmTrie::new();
 #[btf_map]
 static RULES: HashMap<RuleKey, RuleValue, RULES_ENTRIES, ON_DEMAND> = HashMap::new();
-// Read by nothing yet; of its backends, those that are answers are.
 #[btf_map]
 static TARGETS: HashMap<u32, TargetValue, TARGETS_ENTRIES, ON_DEMAND> = HashMap::new();
 #[btf_map]
@@ -69,16 +76,39 @@ struct PrefixKey {
 
 const _: () = assert!(size_of::<PrefixKey>() == size_of::<Key<PrefixData>>());
 
+/// What hides a number from the verifier.
+#[derive(Clone, Copy)]
+enum Cover<'a> {
+    /// Map memory, which it does not track.
+    Memory(&'a Word),
+    /// A number which it does not know: what is changed by it twice is what it was.
+    Mask(u64),
+}
+
 /// The maps as the tables of the decision.
 pub(crate) struct Maps<'a> {
-    /// Memory the verifier does not track, which is map memory for whoever needs [`Veil`].
-    veil: &'a Word,
+    veil: Cover<'a>,
+    /// The packet in hand, where there is one.
+    packet: Option<&'a TcContext>,
 }
 
 impl<'a> Maps<'a> {
     #[inline(always)]
     pub(crate) fn new(veil: &'a Word) -> Self {
-        Self { veil }
+        Self { veil: Cover::Memory(veil), packet: None }
+    }
+
+    /// For programs at a socket. Another one may interrupt them on the same CPU, so there is no map memory
+    /// for one run alone: they bring a number that the kernel gave them, and that the verifier does not know.
+    #[inline(always)]
+    pub(crate) fn at_socket(number: u64) -> Self {
+        Self { veil: Cover::Mask(number), packet: None }
+    }
+
+    /// With the packet that a verdict is about, to be able to ask its socket.
+    #[inline(always)]
+    pub(crate) fn about(veil: &'a Word, packet: &'a TcContext) -> Self {
+        Self { veil: Cover::Memory(veil), packet: Some(packet) }
     }
 }
 
@@ -161,12 +191,42 @@ impl Tables for Maps<'_> {
     }
 }
 
+impl Targets for Maps<'_> {
+    #[inline(always)]
+    fn target(&self, number: u32) -> Option<&TargetValue> {
+        // SAFETY: written whole before anything names it, and never changed; a target that is deleted
+        // under us stays readable until the program ends (RCU).
+        unsafe { TARGETS.get(number) }
+    }
+
+    #[inline(always)]
+    fn backend(&self, key: &BackendKey) -> Option<BackendValue> {
+        // SAFETY: as for targets.
+        unsafe { BACKENDS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: takes no argument and cannot fail.
+        unsafe { bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn sidecar_port(&self) -> u16 {
+        settings().map_or(0, |settings| settings.sidecar_port)
+    }
+}
+
 impl Veil for Maps<'_> {
-    /// The verifier does not track what is in a map.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "usize is 64 bits wide in the kernel")]
     fn veil(&self, number: usize) -> usize {
-        self.veil.store(number as u64);
-        self.veil.load() as usize
+        match self.veil {
+            Cover::Memory(word) => {
+                word.store(number as u64);
+                word.load() as usize
+            }
+            Cover::Mask(mask) => (black_box(number as u64 ^ mask) ^ mask) as usize,
+        }
     }
 }

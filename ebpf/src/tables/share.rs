@@ -21,6 +21,7 @@ static UNUSED: Share = Share {
     replies: Word::new(0),
     queries: Word::new(0),
     flows: Word::new(0),
+    handovers: Word::new(0),
 };
 
 /// `QuotaValue` as the kernel sees it.
@@ -31,6 +32,7 @@ pub(super) struct Share {
     replies: Word,
     queries: Word,
     pub(super) flows: Word,
+    pub(super) handovers: Word,
 }
 
 impl Share {

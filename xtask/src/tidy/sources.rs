@@ -20,7 +20,9 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
         "attributes that export functions, so that each is verified once",
     ),
     ("ebpf/src/count.rs", "per-CPU counters are written through a pointer from the kernel"),
+    ("ebpf/src/load/connection.rs", "the context of a connection is a pointer from the kernel"),
     ("ebpf/src/load/frame.rs", "a frame is read and written through pointers from the kernel"),
+    ("ebpf/src/load/option.rs", "a socket option is answered through pointers from the kernel"),
     ("ebpf/src/load/replace.rs", "a frame is replaced through pointers from the kernel"),
     ("ebpf/src/load/scratch.rs", "a per-CPU slot is a pointer from the kernel"),
     ("ebpf/src/load/socket.rs", "the context of a socket call is a pointer from the kernel"),
@@ -32,6 +34,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("ebpf/src/tables/memory.rs", "map values are pointers from the kernel"),
     ("ebpf/src/tables/mod.rs", "map values are pointers from the kernel"),
     ("ebpf/src/tables/share.rs", "map values are pointers from the kernel"),
+    ("ebpf/src/tables/sockets.rs", "what is kept with a socket is a pointer from the kernel"),
     ("ebpf/src/tables/wildcard.rs", "map values are pointers from the kernel"),
     (
         "ebpf/src/tables/word.rs",

@@ -273,9 +273,6 @@ fn address_note(args: &ExplainArgs, trial: &Trial, ip: IpAddr) -> Option<String>
     })
 }
 
-/// What the kernel programs of this version do with a flow that goes elsewhere than it was dialled.
-const NO_REDIRECT_YET: &str = "the kernel programs of this version do not redirect yet: they deny this flow, with the reason no-redirect";
-
 fn notes(
     args: &ExplainArgs,
     config: &Config,
@@ -283,11 +280,6 @@ fn notes(
     outcome: &trial::Outcome,
 ) -> Vec<String> {
     let mut notes = Vec::new();
-    if outcome.verdict != Verdict::Deny
-        && (outcome.verdict != Verdict::Allow || outcome.rewrite.is_some())
-    {
-        notes.push(NO_REDIRECT_YET.to_owned());
-    }
     if outcome.is_name_refused() {
         let word = match config.dns.denied {
             DnsDenied::NoSuchName => "NXDOMAIN",

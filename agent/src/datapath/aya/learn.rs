@@ -93,7 +93,8 @@ impl Maps {
                 direction: flow.direction(),
                 closing: u8::from(flow.is_closing),
                 resets: 0,
-                reserved: 0,
+                reserved: [0; _],
+                dialled_port: 0,
             };
             let known = found(self.flows.get(&Abi(flow.key), 0));
             if known.map_err(failed("read", map::FLOWS))?.is_some() {

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io,
-    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
 };
 
@@ -18,7 +21,10 @@ use aya::{
 use exeat_common::limits::program;
 
 use crate::datapath::{
-    Attachment, Takeover, filter, pins::unpin_link, probe, syscall::update_pinned_link,
+    Attachment, Takeover, filter,
+    pins::unpin_link,
+    probe,
+    syscall::{create_getsockopt_link, pin_link, update_pinned_link},
 };
 
 /// Why a place is not enforced.
@@ -28,6 +34,8 @@ pub enum LinkError {
     Cgroup { path: PathBuf, source: io::Error },
     #[error("attach {program} to {place}: {source} (is the place still there?)")]
     Attach { program: &'static str, place: String, source: Box<ProgramError> },
+    #[error("attach {program} to {place}: {source} (is the place still there?)")]
+    Refused { program: &'static str, place: String, source: io::Error },
     #[error("pin the link of {program} to {place} as {path}: {source} (is pinPath writable?)")]
     Pin {
         program: &'static str,
@@ -124,13 +132,18 @@ impl Links {
             fs::remove_file(pin)
                 .map_err(|source| LinkError::Update { path: pin.to_owned(), source })?;
         }
-        let link = attach_fresh(ebpf, name, place)?;
-        link.pin(pin).map_err(|source| LinkError::Pin {
+        let not_pinned = |source: Box<dyn std::error::Error + Send + Sync>| LinkError::Pin {
             program: name,
             place: place.to_string(),
             path: pin.to_owned(),
-            source: Box::new(source),
-        })?;
+            source,
+        };
+        match attach_fresh(ebpf, name, place)? {
+            Fresh::Link(link) => link.pin(pin).map(drop).map_err(|it| not_pinned(Box::new(it)))?,
+            Fresh::Descriptor(link) => {
+                pin_link(link.as_fd(), pin).map_err(|it| not_pinned(Box::new(it)))?;
+            }
+        }
         self.current.insert(pin.to_owned());
         Ok(Takeover::Fresh)
     }
@@ -206,10 +219,17 @@ impl Place {
 
     fn programs(&self) -> &'static [&'static str] {
         match self {
-            // Towards the workload last: without the hook that notes the questions it would take
-            // every answer for one that nobody asked for.
+            // Those that tell of redirects come before those that redirect. Towards the workload last:
+            // without the hook that notes the questions it would take every answer for one that nobody
+            // asked for.
             Self::Cgroup { .. } => &[
                 program::SOCK_CREATE,
+                program::RECVMSG4,
+                program::RECVMSG6,
+                program::GETPEERNAME4,
+                program::GETPEERNAME6,
+                program::CONNECTIONS,
+                program::GETSOCKOPT,
                 program::CONNECT4,
                 program::CONNECT6,
                 program::SENDMSG4,
@@ -239,6 +259,13 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// A link that was just made.
+enum Fresh {
+    Link(FdLink),
+    /// Of a kind that aya cannot give away as a link.
+    Descriptor(OwnedFd),
+}
+
 fn cgroup_direction(program: &str) -> CgroupSkbAttachType {
     if program == program::EGRESS {
         CgroupSkbAttachType::Egress
@@ -247,7 +274,7 @@ fn cgroup_direction(program: &str) -> CgroupSkbAttachType {
     }
 }
 
-fn attach_fresh(ebpf: &mut Ebpf, name: &'static str, place: &Place) -> Result<FdLink, LinkError> {
+fn attach_fresh(ebpf: &mut Ebpf, name: &'static str, place: &Place) -> Result<Fresh, LinkError> {
     let failed = |source: ProgramError| LinkError::Attach {
         program: name,
         place: place.to_string(),
@@ -264,23 +291,33 @@ fn attach_fresh(ebpf: &mut Ebpf, name: &'static str, place: &Place) -> Result<Fd
             // Links are always of the kind that leaves other programs in place; the other modes
             // are refused for links.
             let id = program.attach(file, CgroupAttachMode::Single).map_err(failed)?;
-            program.take_link(id).map_err(failed)?.try_into().map_err(invalid)
+            program.take_link(id).map_err(failed)?.try_into().map(Fresh::Link).map_err(invalid)
+        }
+        (Some(Program::SockOps(program)), Place::Cgroup { file, .. }) => {
+            let id = program.attach(file, CgroupAttachMode::Single).map_err(failed)?;
+            program.take_link(id).map_err(failed)?.try_into().map(Fresh::Link).map_err(invalid)
+        }
+        (Some(Program::CgroupSockopt(program)), Place::Cgroup { file, .. }) => {
+            let loaded = program.fd().map_err(failed)?;
+            create_getsockopt_link(loaded.as_fd(), file.as_fd()).map(Fresh::Descriptor).map_err(
+                |source| LinkError::Refused { program: name, place: place.to_string(), source },
+            )
         }
         (Some(Program::CgroupSock(program)), Place::Cgroup { file, .. }) => {
             let id = program.attach(file, CgroupAttachMode::Single).map_err(failed)?;
-            program.take_link(id).map_err(failed)?.try_into().map_err(invalid)
+            program.take_link(id).map_err(failed)?.try_into().map(Fresh::Link).map_err(invalid)
         }
         (Some(Program::CgroupSkb(program)), Place::Cgroup { file, .. }) => {
             let mode = CgroupAttachMode::Single;
             let id = program.attach(file, cgroup_direction(name), mode).map_err(failed)?;
-            program.take_link(id).map_err(failed)?.try_into().map_err(invalid)
+            program.take_link(id).map_err(failed)?.try_into().map(Fresh::Link).map_err(invalid)
         }
         (Some(Program::SchedClassifier(program)), Place::Wire { interface, .. }) => {
             let order = TcAttachOptions::TcxOrder(LinkOrder::default());
             let id = program
                 .attach_with_options(interface, filter::direction(name), order)
                 .map_err(failed)?;
-            program.take_link(id).map_err(failed)?.try_into().map_err(invalid)
+            program.take_link(id).map_err(failed)?.try_into().map(Fresh::Link).map_err(invalid)
         }
         _ => Err(LinkError::Missing { program: name }),
     }
@@ -291,9 +328,11 @@ fn take_over(ebpf: &Ebpf, name: &'static str, pin: &Path) -> Result<(), LinkErro
     let failed = |source| LinkError::Update { path: pin.to_owned(), source };
     let descriptor = match ebpf.program(name) {
         Some(Program::CgroupSockAddr(program)) => program.fd(),
+        Some(Program::CgroupSockopt(program)) => program.fd(),
         Some(Program::CgroupSock(program)) => program.fd(),
         Some(Program::CgroupSkb(program)) => program.fd(),
         Some(Program::SchedClassifier(program)) => program.fd(),
+        Some(Program::SockOps(program)) => program.fd(),
         _ => return Err(LinkError::Missing { program: name }),
     };
     let program = descriptor.map_err(|source| failed(io::Error::other(source)))?;

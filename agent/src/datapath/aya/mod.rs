@@ -5,6 +5,7 @@ mod events;
 mod kernel_log;
 mod learn;
 mod links;
+mod lots;
 #[cfg(any(test, feature = "testing"))]
 mod stopwatch;
 mod sweep;
@@ -52,12 +53,18 @@ pub use test_run::{FrameResult, WireProgram};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/exeat.bpf.o"));
 
 /// Every program, in the order of the packet's way.
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 15] = [
     program::SOCK_CREATE,
     program::CONNECT4,
     program::CONNECT6,
     program::SENDMSG4,
     program::SENDMSG6,
+    program::RECVMSG4,
+    program::RECVMSG6,
+    program::GETPEERNAME4,
+    program::GETPEERNAME6,
+    program::CONNECTIONS,
+    program::GETSOCKOPT,
     program::EGRESS,
     program::INGRESS,
     program::FROM_POD,
@@ -139,8 +146,10 @@ pub fn open_at(pin_path: &Path) -> Result<(Kernel, Events), OpenError> {
 fn load(folder: &Path) -> Result<Ebpf, OpenError> {
     let can_set_errno = u8::from(probe::can_set_errno());
     let mut loader = EbpfLoader::new();
+    let can_ask_cgroup = u8::from(probe::can_ask_cgroup());
     let can_name_process = u8::from(probe::can_name_process());
     loader.override_global("CAN_SET_RETVAL", &can_set_errno, true);
+    loader.override_global("CAN_ASK_CGROUP", &can_ask_cgroup, true);
     loader.override_global("CAN_NAME_PROCESS", &can_name_process, true);
     for name in map::ALL {
         loader.map_pin_path(name, folder.join(name));
@@ -153,9 +162,11 @@ fn load(folder: &Path) -> Result<Ebpf, OpenError> {
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), OpenError> {
     let loaded = match ebpf.program_mut(name) {
         Some(Program::CgroupSockAddr(program)) => program.load(),
+        Some(Program::CgroupSockopt(program)) => program.load(),
         Some(Program::CgroupSock(program)) => program.load(),
         Some(Program::CgroupSkb(program)) => program.load(),
         Some(Program::SchedClassifier(program)) => program.load(),
+        Some(Program::SockOps(program)) => program.load(),
         _ => return Err(OpenError::Missing { name }),
     };
     loaded.map_err(|source| OpenError::Program { program: name, source: Box::new(source) })
@@ -221,9 +232,11 @@ impl Kernel {
     fn program(&self, name: &'static str) -> Result<Option<ProgramUsage>, KernelError> {
         let info = match self.ebpf.program(name) {
             Some(Program::CgroupSockAddr(program)) => program.info(),
+            Some(Program::CgroupSockopt(program)) => program.info(),
             Some(Program::CgroupSock(program)) => program.info(),
             Some(Program::CgroupSkb(program)) => program.info(),
             Some(Program::SchedClassifier(program)) => program.info(),
+            Some(Program::SockOps(program)) => program.info(),
             _ => return Ok(None),
         };
         let info =

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use exeat_common::{
-    abi::{Fact, FactKey, FactValue, FlowKey, FlowValue, QuotaValue},
+    abi::{Fact, FactKey, FactValue, FlowKey, FlowValue, HandoverKey, QuotaValue},
     flow::protocol,
     id::{SubjectId, WorkloadId},
-    limits::{FLOW_IDLE_CLOSING_SECONDS, FLOW_IDLE_DATAGRAM_SECONDS, FLOW_IDLE_TCP_SECONDS, map},
+    limits::{
+        FLOW_IDLE_CLOSING_SECONDS, FLOW_IDLE_DATAGRAM_SECONDS, FLOW_IDLE_TCP_SECONDS,
+        HANDOVER_SECONDS, map,
+    },
 };
 use nix::time::{ClockId, clock_gettime};
 
@@ -43,6 +46,7 @@ impl Maps {
             collected.facts_removed += 1;
         }
         self.sweep_flows(now, &mut collected, &mut shares)?;
+        self.sweep_handovers(now, &mut shares)?;
         self.correct_shares(&shares)?;
         Ok(collected)
     }
@@ -73,6 +77,27 @@ impl Maps {
         Ok(())
     }
 
+    /// Sockets clear these away when they close; what is here after so long is of one that could not.
+    fn sweep_handovers(
+        &mut self,
+        now: u32,
+        shares: &mut BTreeMap<WorkloadId, Used>,
+    ) -> Result<(), KernelError> {
+        let mut ended: Vec<HandoverKey> = Vec::new();
+        for entry in &self.handovers {
+            let (Abi(key), Abi(value)) = entry.map_err(failed("read", map::HANDOVERS))?;
+            if now.saturating_sub(value.since) > HANDOVER_SECONDS {
+                ended.push(key);
+            } else {
+                shares.entry(value.workload).or_default().handovers += 1;
+            }
+        }
+        for key in ended {
+            remove(map::HANDOVERS, self.handovers.remove(&Abi(key)))?;
+        }
+        Ok(())
+    }
+
     /// The kernel counts up; what was removed here is taken off. What came meanwhile is missed until
     /// the next sweep, which errs on the side of letting it come. The share of a workload that is
     /// gone makes room for another's.
@@ -85,9 +110,9 @@ impl Maps {
             let used = shares.get(&workload).copied().unwrap_or_default();
             if used == Used::default() && !known.contains(&workload) {
                 gone.push(workload);
-            } else if used != (Used { facts: value.facts, flows: value.flows }) {
-                wrong
-                    .push((workload, QuotaValue { facts: used.facts, flows: used.flows, ..value }));
+            } else if used != Used::counted(&value) {
+                let Used { facts, flows, handovers } = used;
+                wrong.push((workload, QuotaValue { facts, flows, handovers, ..value }));
             }
         }
         for (workload, value) in wrong {
@@ -125,6 +150,14 @@ impl Maps {
 struct Used {
     facts: u64,
     flows: u64,
+    handovers: u64,
+}
+
+impl Used {
+    /// What the kernel believes.
+    const fn counted(value: &QuotaValue) -> Self {
+        Self { facts: value.facts, flows: value.flows, handovers: value.handovers }
+    }
 }
 
 /// Patterns of the slots that count, or are kept a while longer.
@@ -194,7 +227,8 @@ mod tests {
                 direction: direction::OUTBOUND,
                 closing,
                 resets: 0,
-                reserved: 0,
+                reserved: [0; _],
+                dialled_port: 0,
             };
             is_idle(&key, &value, 10_000)
         };

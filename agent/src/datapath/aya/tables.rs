@@ -9,15 +9,15 @@ use aya::{
 };
 use exeat_common::{
     abi::{
-        CounterKey, CounterValue, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong,
-        NameKeyShort, NameValue, PrefixData, QuotaValue, ResolverKey, RuleKey, RuleValue, Settings,
-        WildcardValue, Workload,
+        CounterKey, CounterValue, FactKey, FactValue, FlowKey, FlowValue, HandoverKey,
+        HandoverValue, NameKeyLong, NameKeyShort, NameValue, PrefixData, QuotaValue, ResolverKey,
+        RuleKey, RuleValue, Settings, WildcardValue, Workload,
     },
     id::{SubjectId, WorkloadId},
     limits::{
-        COUNTERS_ENTRIES, FACTS_ENTRIES, FLOWS_ENTRIES, NAME_BUFFER_BYTES, NAME_SHORT_BYTES,
-        NAMES_LONG_ENTRIES, NAMES_SHORT_ENTRIES, PREFIXES_ENTRIES, RESOLVERS_ENTRIES,
-        RULES_ENTRIES, WORKLOADS_ENTRIES, map,
+        COUNTERS_ENTRIES, FACTS_ENTRIES, FLOWS_ENTRIES, HANDOVERS_ENTRIES, NAME_BUFFER_BYTES,
+        NAME_SHORT_BYTES, NAMES_LONG_ENTRIES, NAMES_SHORT_ENTRIES, PREFIXES_ENTRIES,
+        RESOLVERS_ENTRIES, RULES_ENTRIES, WORKLOADS_ENTRIES, map,
     },
 };
 
@@ -41,6 +41,7 @@ pub(super) struct Maps {
     resolvers: HashMap<MapData, Abi<ResolverKey>, u8>,
     pub(super) facts: Table<FactKey, FactValue>,
     pub(super) flows: Table<FlowKey, FlowValue>,
+    pub(super) handovers: Table<HandoverKey, HandoverValue>,
     pub(super) quota: Table<WorkloadId, QuotaValue>,
     pub(super) wildcards: Table<WorkloadId, WildcardValue>,
     counters: PerCpuHashMap<MapData, Abi<CounterKey>, Abi<CounterValue>>,
@@ -77,6 +78,7 @@ impl Maps {
             resolvers: open(ebpf, map::RESOLVERS)?,
             facts: open(ebpf, map::FACTS)?,
             flows: open(ebpf, map::FLOWS)?,
+            handovers: open(ebpf, map::HANDOVERS)?,
             quota: open(ebpf, map::QUOTA)?,
             wildcards: open(ebpf, map::WILDCARDS)?,
             counters: open(ebpf, map::COUNTERS)?,
@@ -225,6 +227,7 @@ impl Maps {
             usage(map::RESOLVERS, self.resolvers.keys().count(), RESOLVERS_ENTRIES),
             usage(map::FACTS, self.facts.keys().count(), FACTS_ENTRIES),
             usage(map::FLOWS, self.flows.keys().count(), FLOWS_ENTRIES),
+            usage(map::HANDOVERS, self.handovers.keys().count(), HANDOVERS_ENTRIES),
             usage(map::QUOTA, self.quota.keys().count(), WORKLOADS_ENTRIES),
             usage(map::WILDCARDS, self.wildcards.keys().count(), WORKLOADS_ENTRIES),
             usage(map::COUNTERS, self.counters.keys().count(), COUNTERS_ENTRIES),

@@ -1,6 +1,9 @@
 //! Targets in the kernel: one entry of `TARGETS` with its entries of `BACKENDS`.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use aya::{
     Ebpf,
@@ -14,6 +17,7 @@ use exeat_common::{
 
 use super::{
     KernelError, OpenError,
+    lots::{Lot, lots},
     tables::{failed, open, remove, set},
 };
 use crate::{
@@ -43,7 +47,7 @@ impl Targets {
         let mut targets = BTreeMap::new();
         for entry in &self.targets {
             let (number, Abi(value)) = entry.map_err(failed("read", map::TARGETS))?;
-            let keys = (0..value.backends).map(|index| BackendKey { target: number, index });
+            let keys = (0..backends_of(&value)).map(|index| BackendKey { target: number, index });
             let found: Option<Vec<BackendValue>> =
                 keys.map(|key| backends.get(&key).copied()).collect();
             let target = found.and_then(|found| from_kernel(&value, &found));
@@ -71,7 +75,7 @@ impl Targets {
             Ok(value) => value,
             Err(error) => return remove(map::TARGETS, Err(error)),
         };
-        for index in 0..value.backends {
+        for index in 0..backends_of(&value) {
             let key = BackendKey { target: number, index };
             remove(map::BACKENDS, self.backends.remove(&Abi(key)))?;
         }
@@ -103,25 +107,40 @@ fn to_kernel(target: &Target) -> (TargetValue, Vec<BackendValue>) {
     for (slot, byte) in bytes.iter_mut().zip(host.bytes()) {
         *slot = byte;
     }
-    let backends: Vec<BackendValue> = target.backends.iter().map(backend_to_kernel).collect();
+    let v4 = draw(target.backends.iter().filter(|it| it.address.is_none_or(|ip| ip.is_ipv4())), 0);
+    let v6 = draw(
+        target.backends.iter().filter(|it| it.address.is_none_or(|ip| ip.is_ipv6())),
+        v4.len(),
+    );
     let value = TargetValue {
         // The compiler gives no more than the table holds.
-        backends: u32::try_from(backends.len()).unwrap_or(u32::MAX),
+        v4: u32::try_from(v4.len()).unwrap_or(u32::MAX),
+        v6: u32::try_from(v6.len()).unwrap_or(u32::MAX),
         port,
         kind,
         host_length: u8::try_from(host.len()).unwrap_or(u8::MAX),
         host: bytes,
     };
-    (value, backends)
+    (value, [v4, v6].concat())
 }
 
-fn backend_to_kernel(backend: &Backend) -> BackendValue {
-    BackendValue {
+fn backends_of(value: &TargetValue) -> u32 {
+    value.v4.saturating_add(value.v6)
+}
+
+/// The backends of one family, of which the first has index `first`.
+fn draw<'a>(backends: impl Iterator<Item = &'a Backend>, first: usize) -> Vec<BackendValue> {
+    let backends: Vec<&Backend> = backends.collect();
+    let weights: Vec<u32> = backends.iter().map(|it| it.weight).collect();
+    let value = |(backend, lot): (&Backend, Lot)| BackendValue {
         address: backend.address.map_or(Address::default(), Address::from),
         weight: backend.weight,
+        chance: lot.chance,
+        alias: u32::try_from(first + lot.alias).unwrap_or(u32::MAX),
         port: backend.port,
         reserved: [0; 2],
-    }
+    };
+    backends.into_iter().zip(lots(&weights)).map(value).collect()
 }
 
 /// None if it is no target that this version writes.
@@ -141,7 +160,9 @@ fn from_kernel(value: &TargetValue, backends: &[BackendValue]) -> Option<Target>
         port: value.port,
         weight: value.weight,
     };
-    Some(Target { kind, backends: backends.iter().map(backend).collect() })
+    // The one that was dialled is there for both families.
+    let backends: BTreeSet<Backend> = backends.iter().map(backend).collect();
+    Some(Target { kind, backends: backends.into_iter().collect() })
 }
 
 #[cfg(test)]

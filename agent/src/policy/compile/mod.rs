@@ -112,6 +112,7 @@ fn client(workload: &Workload) -> Client<'_> {
         labels: &workload.labels,
         has_sidecar: workload.sidecar_cgroup.is_some(),
         is_ambient: workload.is_ambient,
+        has_socket_layer: workload.cgroup.is_some(),
     }
 }
 

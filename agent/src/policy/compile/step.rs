@@ -27,6 +27,7 @@ use crate::{
         directory::Subject,
         ids::{Ids, RETIRED},
         image::{Image, MapOp},
+        target::Target,
         view::View,
     },
     registry::{cidr, host::HostPattern},
@@ -190,7 +191,7 @@ fn long_names(image: &Image) -> usize {
 }
 
 fn backends(image: &Image) -> usize {
-    image.targets.values().map(|target| target.backends.len()).sum()
+    image.targets.values().map(Target::places).sum()
 }
 
 /// Follows how many views have `key`.

@@ -212,5 +212,7 @@ fn write_config(config: &Config, ids: &mut Ids, image: &mut Image) {
             .fold(0, |ports, resolver| ports | Settings::resolver_port(resolver.port())),
         query_types: config.dns.query_types.bits(),
         wildcards: config.dns.tunnel.limits(),
+        sidecar_port: config.sidecar_port,
+        reserved: [0; _],
     });
 }

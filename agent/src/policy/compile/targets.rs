@@ -25,7 +25,7 @@ impl<'a> Targets<'a> {
     pub(super) fn take(&mut self, view: &'a View) -> bool {
         let fresh: BTreeSet<&Target> =
             of(view).into_iter().filter(|target| !self.targets.contains(target)).collect();
-        let backends: usize = fresh.iter().map(|target| target.backends.len()).sum();
+        let backends: usize = fresh.iter().map(|target| target.places()).sum();
         let fits = fit(self.targets.len() + fresh.len(), self.backends + backends);
         if fits {
             self.targets.extend(fresh);

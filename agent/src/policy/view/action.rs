@@ -62,7 +62,7 @@ impl<'a> Sight<'a> {
     pub(super) fn action(&self, dial: Dial<'_, 'a>, reports: &mut BTreeSet<Report>) -> Action {
         let action = self.judge(dial, reports);
         if let Action::To(target) = &action {
-            report_redirect(target, &dial.owner.entry, reports);
+            self.report_redirect(target, &dial.owner.entry, reports);
         }
         action
     }
@@ -197,23 +197,27 @@ impl<'a> Sight<'a> {
         }
         backends
     }
-}
 
-/// Says that the kernel cannot do yet what the registry asks for.
-pub(super) fn report_redirect(
-    target: &Target,
-    entry: &Arc<ObjectRef>,
-    reports: &mut BTreeSet<Report>,
-) {
-    let place = match &target.kind {
-        TargetKind::Sidecar => "the proxy in the pod".to_owned(),
-        TargetKind::Gateway { host, port } => format!("{host}:{port}"),
-        TargetKind::Endpoints | TargetKind::Answer => "the endpoints".to_owned(),
-    };
-    let message = format!(
-        "flows would have to be sent to {place}, which the kernel programs of this version cannot do: they are denied"
-    );
-    reports.insert(Report::new(Code::Redirect, entry, "spec", message));
+    /// Says that what the registry asks for cannot be done for this client.
+    pub(super) fn report_redirect(
+        &self,
+        target: &Target,
+        entry: &Arc<ObjectRef>,
+        reports: &mut BTreeSet<Report>,
+    ) {
+        if self.client.has_socket_layer {
+            return;
+        }
+        let place = match &target.kind {
+            TargetKind::Sidecar => "the proxy in the pod".to_owned(),
+            TargetKind::Gateway { host, port } => format!("{host}:{port}"),
+            TargetKind::Endpoints | TargetKind::Answer => "the endpoints".to_owned(),
+        };
+        let message = format!(
+            "flows would have to be sent to {place}, which takes the workload's cgroup, and none is given for it: they are denied"
+        );
+        reports.insert(Report::new(Code::Redirect, entry, "spec", message));
+    }
 }
 
 /// The address that was dialled, on the port the service really has.

@@ -109,4 +109,6 @@ pub struct Client<'a> {
     pub has_sidecar: bool,
     /// Enrolled in an ambient mesh.
     pub is_ambient: bool,
+    /// Its sockets are seen, so that flows can be sent elsewhere.
+    pub has_socket_layer: bool,
 }

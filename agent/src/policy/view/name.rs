@@ -7,7 +7,7 @@ use exeat_common::{flow::protocol, reason::Reason};
 
 use super::{
     ANSWER, Action, Granted, PortKey, Ports,
-    action::{Dial, Dialled, refuse, report_redirect, unsupported},
+    action::{Dial, Dialled, refuse, unsupported},
     choose::Chosen,
     sight::Sight,
 };
@@ -159,7 +159,7 @@ impl<'a> Sight<'a> {
                 if taken.insert(key) {
                     let action = self.to_gateway(policy, to, reports);
                     if let Action::To(target) = &action {
-                        report_redirect(target, &policy.header.object, reports);
+                        self.report_redirect(target, &policy.header.object, reports);
                     }
                     let entry = Arc::clone(&policy.header.object);
                     ports.insert(key, Granted { entry, rank: name.rank(), action });

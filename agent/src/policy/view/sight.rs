@@ -21,10 +21,12 @@ use crate::{
 
 /// What of a client matters for its view. Clients with equal profiles have equal views.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own of one client")]
 pub struct Profile {
     namespace: String,
     has_sidecar: bool,
     is_ambient: bool,
+    has_socket_layer: bool,
     is_gateway: bool,
     sidecar: Option<Arc<ObjectRef>>,
     /// Its labels, as far as any object asks for them.
@@ -51,6 +53,7 @@ impl Services {
             namespace: client.namespace.to_owned(),
             has_sidecar: client.has_sidecar,
             is_ambient: client.is_ambient,
+            has_socket_layer: client.has_socket_layer,
             is_gateway: sight.is_gateway,
             sidecar: sight.sidecar.map(|it| Arc::clone(&it.header.object)),
             labels: labels.map(|(key, value)| (key.clone(), value.clone())).collect(),

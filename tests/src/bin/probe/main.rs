@@ -6,6 +6,7 @@ mod flood;
 mod forge;
 mod leak;
 mod load;
+mod proxy;
 mod reach;
 mod session;
 mod stream;
@@ -65,6 +66,9 @@ enum Command {
     Connect {
         address: IpAddr,
         port: u16,
+        /// Binds the socket to this interface.
+        #[arg(long)]
+        device: Option<String>,
         #[arg(long, default_value_t = 3000)]
         timeout_ms: u64,
     },
@@ -75,6 +79,9 @@ enum Command {
         /// Connects the socket before sending; else each datagram names its destination.
         #[arg(long)]
         connected: bool,
+        /// Where the same socket sends another datagram, which is the one that counts.
+        #[arg(long, conflicts_with = "connected")]
+        then: Option<IpAddr>,
         #[arg(long, default_value_t = 1500)]
         timeout_ms: u64,
     },
@@ -161,6 +168,22 @@ enum Command {
     },
     /// Keeps connections open and does what the lines on standard input say.
     Session,
+    /// Stands in a pod as its proxy.
+    Proxy {
+        port: u16,
+        /// Answers with the original destination and goes no further.
+        #[arg(long)]
+        tell: bool,
+    },
+    /// Dials through such a proxy, many at a time, and compares.
+    Originals {
+        #[arg(long, required = true)]
+        to: Vec<SocketAddr>,
+        #[arg(long)]
+        clients: u32,
+        #[arg(long)]
+        connections: u32,
+    },
     /// Keeps a CPU busy until it is ended.
     Burn,
 }
@@ -200,14 +223,16 @@ fn main() -> Result<()> {
                 stream::Questions { list: &questions, server, cuts: &cut, no_delay, timeout };
             serde_json::to_string(&stream::ask(&questions)?)?
         }
-        Command::Connect { address, port, timeout_ms } => {
-            let timeout = Duration::from_millis(timeout_ms);
-            serde_json::to_string(&reach::connect(SocketAddr::new(address, port), timeout))?
-        }
-        Command::Udp { address, port, connected, timeout_ms } => {
+        Command::Connect { address, port, device, timeout_ms } => {
             let timeout = Duration::from_millis(timeout_ms);
             let destination = SocketAddr::new(address, port);
-            serde_json::to_string(&reach::udp(destination, connected, timeout))?
+            serde_json::to_string(&reach::connect(destination, device.as_deref(), timeout))?
+        }
+        Command::Udp { address, port, connected, then, timeout_ms } => {
+            let timeout = Duration::from_millis(timeout_ms);
+            let destination = SocketAddr::new(address, port);
+            let then = then.map(|address| SocketAddr::new(address, port));
+            serde_json::to_string(&reach::udp(destination, connected, then, timeout))?
         }
         Command::ResolveConnect { suffix, port, server, first, count, kind, tcp } => {
             let names = (first..first + count).map(|number| format!("n{number}.{suffix}"));
@@ -237,6 +262,10 @@ fn main() -> Result<()> {
         }
         Command::Pace { name, server, count } => {
             serde_json::to_string(&flood::pace(server, &name, count)?)?
+        }
+        Command::Proxy { port, tell } => return proxy::serve(port, tell),
+        Command::Originals { to, clients, connections } => {
+            serde_json::to_string(&proxy::compare(&to, clients, connections))?
         }
         Command::Session => return session::run(),
         Command::Burn => burn(),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use exeat_tests::probe::Reached;
 use nix::errno::Errno;
+use socket2::{Domain, Socket, Type};
 
 /// The name of what went wrong, as an application would see it.
 pub(crate) fn word(error: &std::io::Error) -> String {
@@ -27,25 +28,53 @@ pub(crate) fn outcome(reached: &Reached) -> std::io::Result<()> {
 }
 
 /// Connects and asks for a page, so that the connection is known to work in both directions.
-pub(crate) fn connect(destination: SocketAddr, timeout: Duration) -> Reached {
+pub(crate) fn connect(destination: SocketAddr, device: Option<&str>, timeout: Duration) -> Reached {
     let start = Instant::now();
-    let outcome = TcpStream::connect_timeout(&destination, timeout).and_then(|mut stream| {
+    let mut peer = None;
+    let outcome = open(destination, device, timeout).and_then(|mut stream| {
+        peer = stream.peer_addr().ok();
         stream.set_read_timeout(Some(timeout))?;
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
         let mut byte = [0];
         // A TLS server answers an HTTP request with an alert, which is an answer as well.
         stream.read_exact(&mut byte)
     });
-    reached(start, outcome)
+    Reached { peer, ..reached(start, outcome) }
+}
+
+fn open(
+    destination: SocketAddr,
+    device: Option<&str>,
+    timeout: Duration,
+) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(destination), Type::STREAM, None)?;
+    socket.bind_device(device.map(str::as_bytes))?;
+    socket.connect_timeout(&destination.into(), timeout)?;
+    Ok(socket.into())
 }
 
 /// Sends a datagram and waits for it to come back.
-pub(crate) fn udp(destination: SocketAddr, connected: bool, timeout: Duration) -> Reached {
+pub(crate) fn udp(
+    destination: SocketAddr,
+    connected: bool,
+    then: Option<SocketAddr>,
+    timeout: Duration,
+) -> Reached {
     let start = Instant::now();
-    reached(start, echo(destination, connected, timeout))
+    let (outcome, peer) = match exchange(destination, connected, then, timeout) {
+        Ok(peer) => (Ok(()), Some(peer)),
+        Err(error) => (Err(error), None),
+    };
+    Reached { peer, ..reached(start, outcome) }
 }
 
-fn echo(destination: SocketAddr, connected: bool, timeout: Duration) -> std::io::Result<()> {
+/// Returns who is at the other end. Whoever asks in both ways is told the same.
+fn exchange(
+    destination: SocketAddr,
+    connected: bool,
+    then: Option<SocketAddr>,
+    timeout: Duration,
+) -> std::io::Result<SocketAddr> {
     let socket = UdpSocket::bind((unspecified(destination), 0))?;
     socket.set_read_timeout(Some(timeout))?;
     if connected {
@@ -55,7 +84,13 @@ fn echo(destination: SocketAddr, connected: bool, timeout: Duration) -> std::io:
         socket.send_to(b"exeat", destination)?;
     }
     let mut datagram = [0; 64];
-    socket.recv_from(&mut datagram).map(|_| ())
+    let (_, sender) = socket.recv_from(&mut datagram)?;
+    if connected && socket.peer_addr()? != sender {
+        return Err(std::io::Error::from_raw_os_error(Errno::EXDEV as i32));
+    }
+    let Some(then) = then else { return Ok(sender) };
+    socket.send_to(b"exeat", then)?;
+    socket.recv_from(&mut datagram).map(|(_, sender)| sender)
 }
 
 pub(crate) fn unspecified(like: SocketAddr) -> IpAddr {
@@ -71,5 +106,5 @@ pub(crate) fn micros(start: Instant) -> u64 {
 
 pub(crate) fn reached(start: Instant, outcome: std::io::Result<()>) -> Reached {
     let result = outcome.map_or_else(|error| word(&error), |()| "OK".to_owned());
-    Reached { result, micros: micros(start) }
+    Reached { result, micros: micros(start), peer: None }
 }

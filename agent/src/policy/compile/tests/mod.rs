@@ -413,10 +413,7 @@ fn the_directory_explains() {
         .collect();
     assert_eq!(
         grants,
-        [
-            "80 ServiceEntry/default/exact Some(\"U-REDIRECT\")",
-            "443 ServiceEntry/default/wild None"
-        ]
+        ["80 ServiceEntry/default/exact None", "443 ServiceEntry/default/wild None"]
     );
     let prefix = image.prefixes.values().next().expect("a prefix");
     assert_eq!(directory.subject(*prefix).as_deref(), Some("192.0.2.0/24"));

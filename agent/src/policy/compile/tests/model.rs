@@ -53,8 +53,13 @@ fn view_of(world: &World, twist: &Twist, workload: &Workload) -> View {
     let (namespace, answers) = (&workload.key.namespace, Answers::default());
     let reports = &mut BTreeSet::new();
     let services = Services::link(&world.registry, &world.config, &answers, reports);
-    let client =
-        Client { namespace, labels: &workload.labels, has_sidecar: false, is_ambient: false };
+    let client = Client {
+        namespace,
+        labels: &workload.labels,
+        has_sidecar: false,
+        is_ambient: false,
+        has_socket_layer: true,
+    };
     let mut view = services.view(&client, reports);
     twist.apply(namespace, &mut view);
     view

@@ -19,7 +19,7 @@ use super::{
 };
 
 /// All the time that a machine has, from power on to power off.
-const DEADLINE: Duration = Duration::from_mins(10);
+const DEADLINE: Duration = Duration::from_mins(20);
 /// A panic restarts the machine, which here means that it ends. What protects a machine that is exposed
 /// costs much where every instruction is emulated.
 const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 mitigations=off nopti init_on_alloc=0";

@@ -19,7 +19,7 @@ const BOTH: [Kind; 2] = [Kind::A, Kind::Aaaa];
 const GRANTED: &str = "www.example.com";
 const NOT_GRANTED: &str = "www.example.org";
 /// An emulated processor verifies the programs slowly, and on a busy machine more so.
-const READY_WITHIN: Duration = Duration::from_mins(5);
+const READY_WITHIN: Duration = Duration::from_mins(15);
 /// First connects to names that were never asked for before, for each IP version.
 const FIRST_CONNECTS: u32 = 50;
 

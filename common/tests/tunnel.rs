@@ -65,7 +65,9 @@ fn is_refused(world: &World, name: &str) {
         Asked::Refuse(refusal) => {
             assert_eq!((refusal.reason, refusal.new_flags & 15), (Reason::QueryLimit, REFUSED));
         }
-        other @ (Asked::Pass { .. } | Asked::Drop(_)) => panic!("{name}: not refused: {other:?}"),
+        other @ (Asked::Pass { .. } | Asked::Tell(_) | Asked::Drop(_)) => {
+            panic!("{name}: not refused: {other:?}")
+        }
     }
 }
 

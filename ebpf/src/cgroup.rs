@@ -8,12 +8,11 @@ use aya_ebpf::programs::TcContext;
 use exeat_common::{
     abi::Workload,
     address::Address,
-    bytes::Bytes,
     cgroup::{arrive, arrives_here, leave, leaves_here},
     decide::Decision,
     flow::{Flow, protocol},
     id::WorkloadId,
-    packet::{Packet, parse_ip},
+    packet::Packet,
     reason::{Layer, Reason, Verdict},
     wire::{Arrive, Leave},
 };
@@ -21,7 +20,7 @@ use exeat_common::{
 use crate::{
     answer,
     count::{self, Tally},
-    dns,
+    dns, header,
     load::{self, Claim, FrameFacts, Scratch},
     segment,
     tables::{Maps, settings, workload_by_cgroup},
@@ -45,8 +44,9 @@ pub(crate) fn egress(ctx: &TcContext) -> Fate {
         count_stopped(Some(workload), facts, Reason::ShareUsed);
         return Fate::Stop;
     };
+    let read = header::read_ip(ctx, claim.slot());
     let scratch = claim.scratch();
-    if let Err(reason) = read(ctx, scratch) {
+    if let Err(reason) = read {
         return stop(workload, facts, reason, scratch);
     }
     match judge(ctx, workload, scratch) {
@@ -79,10 +79,10 @@ pub(crate) fn ingress(ctx: &TcContext) -> Fate {
         count_stopped(Some(workload), load::frame_facts(ctx), Reason::ShareUsed);
         return Fate::Stop;
     };
-    let scratch = claim.scratch();
-    if read(ctx, scratch).is_err() {
+    if header::read_ip(ctx, claim.slot()).is_err() {
         return Fate::Go;
     }
+    let scratch = claim.scratch();
     match notice(workload, scratch) {
         Arrive::Pass => Fate::Go,
         Arrive::Accepted => dns::accepted(workload, scratch),
@@ -123,23 +123,6 @@ fn workload_of_socket(ctx: &TcContext) -> Option<&'static Workload> {
         }
     }
     None
-}
-
-/// Reads the headers of the packet into the scratch.
-#[inline(never)]
-fn read(ctx: &TcContext, scratch: &mut Scratch) -> Result<(), Reason> {
-    let facts = load::frame_facts(ctx);
-    let loaded =
-        load::load_header(ctx, facts.length, &mut scratch.header).ok_or(Reason::Malformed)?;
-    let maps = Maps::new(&scratch.veil);
-    match parse_ip(&Bytes::new(&scratch.header, loaded), facts.length, &maps) {
-        Ok(packet) => {
-            scratch.packet = packet;
-            scratch.facts = facts;
-            Ok(())
-        }
-        Err(invalid) => Err(invalid.reason()),
-    }
 }
 
 /// The outcome of [`judge`].

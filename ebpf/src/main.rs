@@ -31,6 +31,7 @@ mod cgroup;
 mod count;
 mod dns;
 mod handover;
+mod header;
 mod load;
 mod redirect;
 mod refuse;

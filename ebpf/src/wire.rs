@@ -4,12 +4,11 @@ use aya_ebpf::programs::TcContext;
 use exeat_common::{
     abi::Workload,
     address::Address,
-    bytes::Bytes,
     cgroup::is_past_wire,
     decide::Decision,
     flow::{Flow, protocol},
     id::WorkloadId,
-    packet::{Packet, parse},
+    packet::Packet,
     reason::{Layer, Reason, Verdict},
     wire::{Arrive, Leave, arrive, leave},
 };
@@ -17,7 +16,7 @@ use exeat_common::{
 use crate::{
     answer,
     count::{self, Tally},
-    dns,
+    dns, header,
     load::{self, FrameFacts, Hook, Scratch},
     refuse, segment,
     tables::{Maps, workload_by_ifindex},
@@ -36,13 +35,13 @@ pub(crate) enum Fate {
 pub(crate) fn from_pod(ctx: &TcContext) -> Fate {
     let facts = load::frame_facts(ctx);
     let workload = workload_by_ifindex(facts.ifindex);
+    let read = header::read(ctx, Hook::FromPod as u32);
     let Some(scratch) = load::scratch(Hook::FromPod) else {
         count_stopped(workload, facts, Reason::Malformed);
         return Fate::Stop;
     };
-    match read(ctx, scratch) {
-        Ok(()) => {}
-        Err(reason) => return stop(workload, facts, reason, scratch),
+    if let Err(reason) = read {
+        return stop(workload, facts, reason, scratch);
     }
     let Some(workload) = workload else {
         // Who sent it is not known, so nobody is told of it in a record; the sender is.
@@ -105,14 +104,11 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
 
 #[inline(always)]
 fn receive(ctx: &TcContext, workload: &Workload) -> Arrive {
-    let Some(scratch) = load::scratch(Hook::ToPod) else {
-        return Arrive::Pass;
-    };
     // What cannot be parsed is no DNS answer and begins no flow; the pod's own stack judges it.
-    let Ok(()) = read(ctx, scratch) else {
+    let Ok(()) = header::read(ctx, Hook::ToPod as u32) else {
         return Arrive::Pass;
     };
-    notice(workload, scratch)
+    load::scratch(Hook::ToPod).map_or(Arrive::Pass, |scratch| notice(workload, scratch))
 }
 
 /// Notes what the packet in the scratch begins or answers. Its frame is gone when it returns: older
@@ -120,26 +116,6 @@ fn receive(ctx: &TcContext, workload: &Workload) -> Arrive {
 #[inline(never)]
 fn notice(workload: &Workload, scratch: &Scratch) -> Arrive {
     arrive(Some(workload), &scratch.packet, &Maps::new(&scratch.veil))
-}
-
-/// Parses the frame; its headers are in the scratch then.
-#[inline(never)]
-fn read(ctx: &TcContext, scratch: &mut Scratch) -> Result<(), Reason> {
-    let facts = load::frame_facts(ctx);
-    if facts.tagged {
-        return Err(Reason::NotIp);
-    }
-    let loaded =
-        load::load_header(ctx, facts.length, &mut scratch.header).ok_or(Reason::Malformed)?;
-    let maps = Maps::new(&scratch.veil);
-    match parse(&Bytes::new(&scratch.header, loaded), facts.length, &maps) {
-        Ok(packet) => {
-            scratch.packet = packet;
-            scratch.facts = facts;
-            Ok(())
-        }
-        Err(invalid) => Err(invalid.reason()),
-    }
 }
 
 /// The outcome of [`judge`].

@@ -3,6 +3,7 @@
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use exeat_common::{
     abi::{AnswerHeader, FlowEvent, QueryHeader, StreamValue},
+    bytes::Veil as _,
     dns::{MESSAGE_BUFFER_BYTES, Room, Telling, stream::Segment},
     id::WorkloadId,
     packet::{HEADER_BUFFER_BYTES, Packet},
@@ -11,7 +12,7 @@ use exeat_common::{
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::FrameFacts;
-use crate::tables::Word;
+use crate::tables::{Maps, Word};
 
 /// What the wire layer works on while it judges one frame.
 #[repr(C)]
@@ -128,6 +129,7 @@ pub(crate) struct Claim {
 
 impl Claim {
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the index was 32 bits wide before")]
     pub(crate) fn take(workload: WorkloadId) -> Option<Self> {
         let first = HOOKS + workload.raw() % LANES * LANE_SLOTS;
         for index in first..first + LANE_SLOTS {
@@ -137,6 +139,8 @@ impl Claim {
             if slot.claimed.exchange(0, 1) {
                 // SAFETY: the pointer is valid, and so is that of its field.
                 let scratch = unsafe { &raw mut (*pointer).scratch };
+                // Which of them it is would have everything after this verified once for each.
+                let index = Maps::new(&slot.scratch.veil).veil(index as usize) as u32;
                 return Some(Self { slot, scratch, index });
             }
         }

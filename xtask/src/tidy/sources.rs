@@ -20,6 +20,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
         "attributes that export functions, so that each is verified once",
     ),
     ("ebpf/src/count.rs", "per-CPU counters are written through a pointer from the kernel"),
+    ("ebpf/src/header.rs", "attributes that export functions, so that each is verified once"),
     ("ebpf/src/load/connection.rs", "the context of a connection is a pointer from the kernel"),
     ("ebpf/src/load/frame.rs", "a frame is read and written through pointers from the kernel"),
     ("ebpf/src/load/option.rs", "a socket option is answered through pointers from the kernel"),

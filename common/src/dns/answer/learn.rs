@@ -52,8 +52,8 @@ pub struct Lesson {
     pub ttl: u32,
 }
 
-/// Learns the address number `index` of those that [`follow`](super::follow) and
-/// [`hints`](super::hints) left.
+/// Learns the address number `index` of those that [`follow()`](super::follow()) and
+/// [`hints()`](super::hints()) left.
 #[inline(always)]
 pub fn learn<M: Memory>(message: &MessageBytes<'_>, room: &Room, index: usize, memory: &M) {
     let Some(word) = entry(&room.addresses, index) else {

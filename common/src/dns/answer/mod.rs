@@ -91,13 +91,13 @@ pub struct Heard {
 pub struct Room {
     pub name: NameBuffer,
     pub reading: Reading,
-    /// What [`walk`] found: [`Found`], packed.
+    /// What [`walk()`] found: `Found`, packed.
     found: [u32; ANSWER_RECORDS],
     /// Offsets of the names on the chain: the question, then the target of each alias.
     chain: [u32; ANSWER_CHAIN],
     /// Where the fixed parts of the services lie whose hints may count.
     services: [u32; ANSWER_SERVICES],
-    /// Where the addresses that count lie: [`Place`], packed.
+    /// Where the addresses that count lie: `Place`, packed.
     addresses: [u32; ANSWER_ADDRESSES],
 }
 
@@ -186,13 +186,13 @@ impl Reading {
         self.pattern
     }
 
-    /// Records whose hints [`hints`] has to look for.
+    /// Records whose hints [`hints()`] has to look for.
     #[inline(always)]
     pub const fn services(&self) -> usize {
         self.services as usize
     }
 
-    /// Addresses that [`learn`] has to learn.
+    /// Addresses that [`learn()`] has to learn.
     #[inline(always)]
     pub const fn addresses(&self) -> usize {
         self.addresses as usize

@@ -43,7 +43,7 @@ impl Found {
 /// Bytes from the type of a record to its data (RFC 1035 §4.1.3).
 pub(super) const FIXED: usize = 10;
 
-/// Walks the answer section and notes the records that [`matters`] tells.
+/// Walks the answer section and notes the records that `matters` tells.
 #[inline(always)]
 pub fn walk<V: Veil>(message: &MessageBytes<'_>, room: &mut Room, veil: &V) -> Turn {
     let mut at = room.reading.start as usize;

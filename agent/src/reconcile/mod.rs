@@ -1,5 +1,6 @@
 //! The owner of what is wanted and of the datapath: the only writer of the kernel's tables.
 
+pub mod deferred;
 mod newcomers;
 mod places;
 mod state;
@@ -36,6 +37,7 @@ use crate::{
     },
     workloads::{PlacedWorkload, place::Node},
 };
+use deferred::{Late, Waiting};
 use newcomers::{Newcomer, Preseed};
 use places::Places;
 pub use places::missing_places;
@@ -80,6 +82,7 @@ pub struct Reconcile<D> {
     installed: Installed,
     places: Places,
     preseed: Preseed,
+    waiting: Waiting,
     is_ready: bool,
     retry: Option<Retry>,
     tick: Interval,
@@ -108,6 +111,7 @@ struct Retry {
 #[derive(Debug)]
 enum Event {
     Collect,
+    Late(Late),
     Name(Reply),
     Registry,
     Retry,
@@ -150,6 +154,7 @@ impl<D: Datapath> Reconcile<D> {
             installed: Installed::default(),
             places: Places::default(),
             preseed,
+            waiting: Waiting::default(),
             is_ready: false,
             retry: None,
             tick: every(TICK),
@@ -207,6 +212,7 @@ impl<D: Datapath> Reconcile<D> {
                 Err(_) => Event::SourceEnded,
             },
             () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => Event::Retry,
+            late = self.waiting.next() => Event::Late(late),
             reply = self.preseed.reply() => Event::Name(reply),
             _ = self.tick.tick() => Event::Tick,
             _ = self.collect.tick() => Event::Collect,
@@ -217,6 +223,7 @@ impl<D: Datapath> Reconcile<D> {
     fn handle_event(&mut self, event: Event) -> ControlFlow<Result<(), ReconcileError>> {
         match event {
             Event::Collect => self.collect_garbage(),
+            Event::Late(late) => self.handle_late(late),
             Event::Name(Reply::Told(told)) => drop(self.learn(&[told])),
             Event::Name(Reply::Pass { unresolved, is_over }) => {
                 self.preseed.passed(unresolved, is_over);

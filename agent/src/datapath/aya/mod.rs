@@ -25,7 +25,7 @@ use aya::{
     programs::{Program, ProgramError},
 };
 use exeat_common::{
-    abi::{CounterKey, CounterValue},
+    abi::{CounterKey, CounterValue, QueryKey},
     limits::{map, program},
 };
 
@@ -189,6 +189,10 @@ impl Datapath for Kernel {
 
     fn learn(&mut self, facts: &[NewFact]) -> Result<Noted, KernelError> {
         self.maps.learn(facts)
+    }
+
+    fn release(&mut self, question: &QueryKey) -> Result<(), KernelError> {
+        self.maps.release(question)
     }
 
     fn adopt(&mut self, flows: &[NewFlow]) -> Result<Noted, KernelError> {

@@ -10,8 +10,8 @@ use aya::{
 use exeat_common::{
     abi::{
         CounterKey, CounterValue, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong,
-        NameKeyShort, NameValue, PrefixData, QuotaValue, ResolverKey, RuleKey, RuleValue, Settings,
-        Workload,
+        NameKeyShort, NameValue, PrefixData, QueryKey, QueryValue, QuotaValue, ResolverKey,
+        RuleKey, RuleValue, Settings, Workload,
     },
     id::{SubjectId, WorkloadId},
     limits::{
@@ -42,6 +42,7 @@ pub(super) struct Maps {
     pub(super) facts: Table<FactKey, FactValue>,
     pub(super) flows: Table<FlowKey, FlowValue>,
     pub(super) quota: Table<WorkloadId, QuotaValue>,
+    pub(super) queries: Table<QueryKey, QueryValue>,
     counters: PerCpuHashMap<MapData, Abi<CounterKey>, Abi<CounterValue>>,
     settings: Array<MapData, Abi<Settings>>,
 }
@@ -77,6 +78,7 @@ impl Maps {
             facts: open(ebpf, map::FACTS)?,
             flows: open(ebpf, map::FLOWS)?,
             quota: open(ebpf, map::QUOTA)?,
+            queries: open(ebpf, map::QUERIES)?,
             counters: open(ebpf, map::COUNTERS)?,
             settings: open(ebpf, map::SETTINGS)?,
         })

@@ -6,6 +6,7 @@ pub mod config;
 pub mod datapath;
 pub mod dns;
 pub mod flows;
+pub mod gateway;
 pub mod lock;
 pub mod metrics;
 pub mod observer;

@@ -23,17 +23,14 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal or for `token`, and cancels `token`.
-    pub async fn watch(mut self, token: CancellationToken) {
+    /// Waits for a signal or for `token`, says what that means, and cancels `token`.
+    pub async fn watch(mut self, token: CancellationToken, meaning: &str) {
         let name = tokio::select! {
             () = token.cancelled() => return,
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         };
-        tracing::info!(
-            signal = name,
-            "stopping; links and tables stay pinned, enforcement goes on"
-        );
+        tracing::info!(signal = name, "{meaning}");
         token.cancel();
     }
 }

@@ -168,7 +168,7 @@ fn a_connection_to_a_translated_resolver_is_known_again() {
     let mut buffer = [0; HEADER_BUFFER_BYTES];
     buffer[..back.len()].copy_from_slice(&back);
     for (of, piece) in [
-        (daemon(), Piece::Messages { announced: 0 }),
+        (daemon(), Piece::Messages),
         // The twin: on the wire the addresses stay, and such a connection was never seen.
         (workload(), Piece::Broken),
     ] {

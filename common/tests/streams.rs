@@ -86,11 +86,12 @@ fn carry(
     let bytes_of = header(number, 0);
     let segment = Segment::read(&packet, &Bytes::new(&bytes_of, 256), head).expect("a header");
     let (piece, stream) = locate(&workload(), &packet, segment, world);
+    let announced = if piece == Piece::Announced { stream.announced.into() } else { 0 };
     match piece {
         Piece::Stray => return Fate::Dropped,
         Piece::Broken => return Fate::Reset,
         Piece::Length => {}
-        Piece::Messages { announced } => match split(bytes, announced) {
+        Piece::Messages | Piece::Announced => match split(bytes, announced) {
             None => return Fate::Dropped,
             Some(messages) if !messages.iter().all(|it| granted(it)) => return Fate::Reset,
             Some(_) => {}

@@ -59,12 +59,14 @@ pub(crate) fn query_at_socket(ctx: &TcContext, workload: &Workload, scratch: &mu
 
 #[inline(always)]
 fn judge(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch) -> Outcome {
-    match locate(ctx, workload, scratch) {
-        Piece::Messages { announced } => messages(ctx, workload, scratch, announced),
-        Piece::Length => Outcome::Through,
-        Piece::Stray => Outcome::Again,
-        Piece::Broken => Outcome::Broken,
-    }
+    let announced = match locate(ctx, workload, scratch) {
+        Piece::Messages => 0,
+        Piece::Announced => scratch.stream.announced,
+        Piece::Length => return Outcome::Through,
+        Piece::Stray => return Outcome::Again,
+        Piece::Broken => return Outcome::Broken,
+    };
+    messages(ctx, workload, scratch, usize::from(announced))
 }
 
 /// Lets the segment through or drops it, and tells nobody.

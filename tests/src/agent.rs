@@ -274,7 +274,7 @@ impl Drop for Agent {
 }
 
 /// HTTP/1.0, so that the end of the connection is the end of the page.
-fn fetch(server: SocketAddr, page: &str) -> Result<(u16, String)> {
+pub(crate) fn fetch(server: SocketAddr, page: &str) -> Result<(u16, String)> {
     let timeout = Duration::from_secs(5);
     let mut stream = TcpStream::connect_timeout(&server, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
@@ -293,7 +293,7 @@ pub fn text(output: &Output) -> String {
 }
 
 /// `EXEAT_BIN`, or the release build in the target folder this program is in.
-fn binary() -> Result<PathBuf> {
+pub(crate) fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("EXEAT_BIN") {
         return Ok(path.into());
     }

@@ -6,6 +6,7 @@ pub mod capture;
 pub mod cgroup;
 pub mod flows;
 pub mod frame;
+pub mod gateway;
 pub mod leaks;
 pub mod metrics;
 pub mod netns;

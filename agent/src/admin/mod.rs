@@ -125,7 +125,7 @@ async fn metrics_page(Extract(pages): Extract<Pages>) -> Response {
     }
 }
 
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 async fn health_page(Extract(pages): Extract<Pages>) -> (StatusCode, String) {
     let silent = pages.reconcile.heartbeat.borrow().elapsed();

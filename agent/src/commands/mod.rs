@@ -5,6 +5,7 @@ mod cleanup;
 mod client;
 mod explain;
 mod flows;
+mod gateway;
 mod output;
 mod run;
 mod status;
@@ -31,6 +32,7 @@ exeat explain --registry registry.d/ --namespace shop --host api.example.com --p
 exeat run --config /etc/exeat/exeat.yaml     start the agent\n  \
 exeat status                                 what is enforced at the moment\n  \
 exeat flows --follow --denied                watch what is denied, and why\n  \
+exeat gateway --config /etc/exeat/gw.yaml    carry HTTP and TLS to what the registry declares\n  \
 exeat cleanup --config /etc/exeat/exeat.yaml take everything out of the kernel"
 )]
 pub(crate) struct Cli {
@@ -73,6 +75,7 @@ enum Command {
     Cleanup(cleanup::CleanupArgs),
     Explain(explain::ExplainArgs),
     Flows(flows::FlowsArgs),
+    Gateway(gateway::GatewayArgs),
     Run(run::RunArgs),
     Status(status::StatusArgs),
     Test(test::TestArgs),
@@ -149,6 +152,7 @@ pub(crate) fn execute(cli: Cli) -> Outcome {
         Command::Cleanup(args) => cleanup::cleanup(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Flows(args) => flows::flows(&args),
+        Command::Gateway(args) => gateway::gateway(&args),
         Command::Run(args) => run::run(&args),
         Command::Status(args) => status::status(&args),
         Command::Test(args) => test::test(&args),

@@ -1,12 +1,15 @@
 //! `exeat run`: every check first, then the kernel, then the agent.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use exeat_agent::{
     app::{self, Ground},
-    config::Config,
+    config::{Config, InvalidConfig},
     datapath,
     lock::Lock,
     preflight, reconcile,
@@ -54,14 +57,22 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
     result.map(|()| Exit::Good)
 }
 
+/// Reads a configuration that the agent is to enforce.
+pub(super) fn read_config(path: &Path) -> Result<Config, Failure> {
+    read_as(path, Config::parse)
+}
+
 /// Reads a configuration, for every command that takes one.
-pub(super) fn read_config(path: &PathBuf) -> Result<Config, Failure> {
+pub(super) fn read_as<T>(
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<T, InvalidConfig>,
+) -> Result<T, Failure> {
     let text = fs::read_to_string(path)
         .with_context(|| {
             format!("configuration {}: it cannot be read (is the path right?)", path.display())
         })
         .map_err(Failure::usage)?;
-    Config::parse(&text).map_err(|error| Failure::usage(anyhow!("{}: {error}", path.display())))
+    parse(&text).map_err(|error| Failure::usage(anyhow!("{}: {error}", path.display())))
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
@@ -80,7 +91,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let (datapath, events) = datapath::aya::open(&config)?;
     let ground =
         Ground { config, datapath, events, node: Box::new(node), registry, stop: stop.clone() };
-    let signals = signals.watch(stop.clone());
+    let signals =
+        signals.watch(stop.clone(), "stopping; links and tables stay pinned, enforcement goes on");
     let agent = app::run(ground);
     tokio::pin!(signals, agent);
     let result = tokio::select! {

@@ -1,5 +1,6 @@
 //! What the configuration means: checked once, defaults resolved.
 
+pub mod gateway;
 mod query_types;
 mod raw;
 
@@ -14,6 +15,7 @@ use exeat_common::limits::{RESOLVERS_ENTRIES, WORKLOAD_ADDRESSES, WORKLOADS_ENTR
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use self::gateway::Gateway;
 pub use self::query_types::QueryTypes;
 pub use crate::registry::istio::mesh::Mode;
 use crate::{
@@ -32,6 +34,9 @@ pub struct Config {
     pub external_name: ExternalName,
     pub gateway_transport: GatewayTransport,
     pub sidecar_may_relax: bool,
+    /// The workload is `exeat gateway`: no client of the mesh, and a proxy that carries bytes as they
+    /// are.
+    pub is_plain_gateway: bool,
     pub registry: RegistryConfig,
     /// Everything below it is enforced.
     pub cgroup_root: Option<PathBuf>,
@@ -147,6 +152,14 @@ pub enum InvalidConfig {
     RootCgroup { key: String, path: PathBuf },
     #[error("configuration: `workloads`: {workload}: {reason}")]
     Workload { workload: WorkloadKey, reason: String },
+    #[error("configuration: there is no section `gateway` (it needs `namespace` and `listeners`)")]
+    NoGateway,
+    #[error("configuration: `gateway`: {reason}")]
+    Gateway { reason: String },
+    #[error(
+        "configuration: `dns.resolvers` is empty, and a gateway resolves the names it is asked for"
+    )]
+    NoResolver,
     #[error("configuration: `{key}`: {count} items, and there may be {most}")]
     TooMany { key: &'static str, count: usize, most: usize },
 }
@@ -172,6 +185,22 @@ impl Config {
         Ok(config)
     }
 
+    /// Reads what `exeat gateway` needs of a configuration. It enforces nothing on the node, so
+    /// `workloads` are not looked at.
+    pub fn parse_gateway(text: &str) -> Result<(Self, Gateway), InvalidConfig> {
+        let mut raw = read(text)?;
+        refuse_unbuilt(&raw)?;
+        let gateway = raw.gateway.take().ok_or(InvalidConfig::NoGateway)?;
+        let gateway =
+            Gateway::resolve(gateway).map_err(|reason| InvalidConfig::Gateway { reason })?;
+        let config = Self { is_plain_gateway: true, ..Self::resolve(raw) };
+        config.check_limits()?;
+        if config.dns.resolvers.is_empty() {
+            return Err(InvalidConfig::NoResolver);
+        }
+        Ok((config, gateway))
+    }
+
     /// The defaults, for commands that judge flows without a node.
     pub fn offline() -> Self {
         Self::resolve(raw::Config::default())
@@ -189,6 +218,7 @@ impl Config {
             external_name: raw.external_name,
             gateway_transport: raw.gateway_transport,
             sidecar_may_relax: raw.sidecar_may_relax.0,
+            is_plain_gateway: false,
             registry: RegistryConfig {
                 files: raw.registry.files.unwrap_or_else(|| vec![PathBuf::from("./registry.d")]),
                 watch: raw.registry.watch.0,

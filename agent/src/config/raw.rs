@@ -32,6 +32,7 @@ pub(super) struct Config {
     pub(super) dns: Dns,
     pub(super) denied: Denied,
     pub(super) sidecar: Sidecar,
+    pub(super) gateway: Option<super::gateway::raw::Gateway>,
     pub(super) metrics: Metrics,
     pub(super) socket: Option<Absolute>,
     pub(super) pin_path: Option<Absolute>,

@@ -1,4 +1,4 @@
-//! Names resolved through the trusted resolvers alone: no hosts file, no search list, no cache.
+//! Names resolved through the trusted resolvers alone: no hosts file, no search list.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -35,6 +35,15 @@ impl Hickory {
     ///
     /// None that a configuration can cause: the library fails on transports that are not built in.
     pub fn new(resolvers: &[SocketAddr]) -> Result<Self, NetError> {
+        Self::cached(resolvers, 0)
+    }
+
+    /// One that remembers so many answers for as long as they hold.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn cached(resolvers: &[SocketAddr], answers: u64) -> Result<Self, NetError> {
         let servers = resolvers.iter().map(|resolver| {
             let transports = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
             let at_port = |mut transport: ConnectionConfig| {
@@ -51,7 +60,7 @@ impl Hickory {
         let options = builder.options_mut();
         options.timeout = ANSWER_WITHIN;
         options.attempts = 1;
-        options.cache_size = 0;
+        options.cache_size = answers;
         options.use_hosts_file = ResolveHosts::Never;
         options.edns_payload_len = EDNS_BYTES;
         options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;

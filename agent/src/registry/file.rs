@@ -128,6 +128,15 @@ async fn quiet(paths: &[PathBuf], mut look: Vec<FileLook>) -> Vec<FileLook> {
     look
 }
 
+/// Reads the files once, whether or not they look changed, and publishes if anything is different.
+/// Not beside [`watch_files`]: who reads first may publish last.
+pub async fn reload_files(
+    paths: &[PathBuf],
+    output: &watch::Sender<Arc<Snapshot>>,
+) -> Result<(), LoadPanicked> {
+    reload(paths, output, Instant::now()).await
+}
+
 /// Loads once and publishes if anything is different.
 async fn reload(
     paths: &[PathBuf],

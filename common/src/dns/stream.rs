@@ -27,9 +27,12 @@ pub const LENGTH_BYTES: usize = 2;
 /// What a segment with payload is to the stream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Piece {
-    /// Messages to judge. The length of the first one went ahead, if this is not 0; all others
-    /// stand behind theirs.
-    Messages { announced: usize },
+    /// Messages to judge, each behind its length.
+    Messages,
+    /// The same, but the length of the first one went ahead: it is [`StreamValue::announced`]. Not a
+    /// payload: where that is undefined, LLVM spills a register which the verifiers of older kernels
+    /// (6.1 does) refuse to read.
+    Announced,
     /// A length alone, which goes through.
     Length,
     /// Not at its place, or not whole: to be dropped, it will come again.
@@ -100,7 +103,7 @@ pub fn locate<M: Memory>(
         let stream = begin(segment.sequence);
         let piece = match place(&stream, segment) {
             Piece::Length => Piece::Stray,
-            piece @ (Piece::Messages { .. } | Piece::Stray | Piece::Broken) => piece,
+            piece @ (Piece::Messages | Piece::Announced | Piece::Stray | Piece::Broken) => piece,
         };
         return (piece, stream);
     }
@@ -151,9 +154,9 @@ pub fn place(stream: &StreamValue, segment: Segment) -> Piece {
     let announced = usize::from(stream.announced);
     if sequence == stream.next {
         return if stream.part == stream_part::LENGTH {
-            if length < announced { Piece::Stray } else { Piece::Messages { announced } }
+            if length < announced { Piece::Stray } else { Piece::Announced }
         } else if length > LENGTH_BYTES {
-            Piece::Messages { announced: 0 }
+            Piece::Messages
         } else if length < LENGTH_BYTES {
             Piece::Stray
         } else if is_length(head) {
@@ -174,17 +177,15 @@ fn again(stream: &StreamValue, segment: Segment) -> Piece {
     let from_start = behind_start == 0;
     let is_same_length = head == stream.announced;
     match stream.part {
-        stream_part::MESSAGES if from_start && length == room => Piece::Messages { announced: 0 },
+        stream_part::MESSAGES if from_start && length == room => Piece::Messages,
         stream_part::LENGTH | stream_part::JOINED
             if from_start && length == LENGTH_BYTES && is_same_length =>
         {
             Piece::Length
         }
-        stream_part::JOINED if from_start && length == room && is_same_length => {
-            Piece::Messages { announced: 0 }
-        }
+        stream_part::JOINED if from_start && length == room && is_same_length => Piece::Messages,
         stream_part::JOINED if behind_start == LENGTH_BYTES && length + LENGTH_BYTES == room => {
-            Piece::Messages { announced: usize::from(stream.announced) }
+            Piece::Announced
         }
         _ => Piece::Stray,
     }

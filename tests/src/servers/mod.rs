@@ -6,6 +6,7 @@ mod dnsmasq;
 mod echo;
 mod http;
 mod line;
+mod raw;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ pub use dnsmasq::Dnsmasq;
 pub use echo::EchoServer;
 pub use http::{HttpServer, PAGE};
 pub use line::LineServer;
+pub use raw::{FAREWELL, RawServer};
 
 use crate::netns::NetNs;
 

@@ -90,6 +90,8 @@ pub(super) struct Settings {
     pub(super) sidecar_may_relax: bool,
     pub(super) gateway_transport: GatewayTransport,
     pub(super) matching: Matching,
+    /// The client is our own gateway, which begins no TLS.
+    pub(super) is_plain_gateway: bool,
 }
 
 /// What declarations are made from.
@@ -398,6 +400,7 @@ fn settings(config: &Config, mesh: &Mesh) -> Settings {
         sidecar_may_relax: config.sidecar_may_relax,
         gateway_transport: config.gateway_transport,
         matching: config.matching,
+        is_plain_gateway: config.is_plain_gateway,
     }
 }
 

@@ -134,8 +134,8 @@ impl<'a> Sight<'a> {
         let asking = Asking { namespace: self.client.namespace, labels: self.client.labels };
         let host = chosen.host;
         let need = self.services.need(asking, owner.namespace(), host, subset, port.number);
-        // A gateway is a proxy itself and does what the rule asks.
-        if !self.is_gateway
+        // A gateway is a proxy itself and does what the rule asks, unless it is ours.
+        if (!self.is_gateway || self.services.settings.is_plain_gateway)
             && let Some(denied) =
                 needs_proxy(need, port.originates_tls, entry, port.number, reports)
         {

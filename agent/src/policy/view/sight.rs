@@ -133,7 +133,7 @@ impl<'a> Sight<'a> {
         client: Client<'a>,
         reports: &mut BTreeSet<Report>,
     ) -> Self {
-        let is_gateway = services.is_gateway(client.labels);
+        let is_gateway = services.settings.is_plain_gateway || services.is_gateway(client.labels);
         let sidecar = if is_gateway {
             None
         } else {

@@ -18,7 +18,10 @@ use crate::{
     metrics::Metrics,
     observer::{self, Observer, pump},
     preseed::{Hickory, desk::desk},
-    reconcile::{Parts, Reconcile},
+    reconcile::{
+        Parts, Reconcile,
+        deferred::{self, Deferrals},
+    },
     registry::file::{Snapshot, tell_reports, watch_files},
     shutdown,
     workloads::place::Node,
@@ -52,7 +55,7 @@ where
     let socket = admin::bind_socket(&config.socket)?;
     tell_reports(registry.loaded.reports.iter());
     let (publish, registry) = watch::channel(Arc::new(registry));
-    let (asker, desk) = desk();
+    let (asker, names) = desk();
     let parts = Parts {
         config: Arc::clone(&config),
         datapath,
@@ -62,13 +65,23 @@ where
         preseeded: metrics.preseeded.clone(),
         stop: stop.clone(),
     };
-    let (mut reconcile, handle) = Reconcile::new(parts, asker);
+    let (reconcile, handle) = Reconcile::new(parts, asker);
+    let (late_asker, late_desk) = desk();
+    let (deferred, events_deferred) = mpsc::channel(deferred::QUEUE);
+    let deferrals = Deferrals { events: events_deferred, asker: late_asker };
+    let mut reconcile = reconcile.with_deferred(deferrals);
     let mut tasks: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
     let resolver = Hickory::new(&config.dns.resolvers).context("set the resolver library up")?;
     let token = stop.clone();
     tasks.spawn(async move {
-        desk.run(resolver, token).await;
+        names.run(resolver, token).await;
         ("names", Ok(()))
+    });
+    let resolver = Hickory::new(&config.dns.resolvers).context("set the resolver library up")?;
+    let token = stop.clone();
+    tasks.spawn(async move {
+        late_desk.run(resolver, token).await;
+        ("late names", Ok(()))
     });
     reconcile.start().await.context("start enforcement")?;
 
@@ -88,7 +101,7 @@ where
     let token = stop.clone();
     tasks.spawn(async move { ("reconcile", reconcile.run().await.map_err(Into::into)) });
     tasks.spawn(async move {
-        ("event ring", pump(events, queue, lost, token).await.map_err(Into::into))
+        ("event ring", pump(events, queue, deferred, lost, token).await.map_err(Into::into))
     });
     let token = stop.clone();
     tasks.spawn(async move {

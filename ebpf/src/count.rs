@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use exeat_common::{
-    abi::{AnswerHeader, CounterKey, CounterValue, FlowEvent, QueryHeader, event},
+    abi::{AnswerHeader, CounterKey, CounterValue, FlowEvent, QueryHeader, QueryKey, event},
     decide::Decision,
     dns::Refusal,
     flow::Flow,
@@ -17,7 +17,7 @@ use exeat_common::{
     reason::{Layer, Reason, Verdict},
 };
 
-use zerocopy::IntoBytes as _;
+use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use crate::{
     load::{self, Process, Scratch},
@@ -125,7 +125,36 @@ pub(crate) fn report_refusal(scratch: &mut Scratch, workload: WorkloadId, refusa
         name_length: refusal.name.length as u16,
         verdict: Verdict::Deny as u8,
         reason: refusal.reason as u8,
-        reserved: [0; 10],
+        reserved: [0; 2],
+        pattern: SubjectId::NONE,
+        key: QueryKey::new_zeroed(),
+        also_reserved: 0,
+        more_reserved: 0,
+    };
+    output(scratch.query.as_bytes(), size_of::<QueryHeader>() + NAME_BUFFER_BYTES);
+}
+
+/// Asks the agent to learn a name, because the answer about it could not be read. The name is still
+/// in the scratch.
+#[inline(always)]
+pub(crate) fn report_deferred(scratch: &mut Scratch, workload: WorkloadId) {
+    if !may_emit(workload, EVENTS_PER_SECOND) {
+        return;
+    }
+    let (key, query) = scratch.query.room.reading.question();
+    scratch.query.head = QueryHeader {
+        kind: event::DEFERRED,
+        workload,
+        time: nanoseconds(),
+        query_type: query.query_type,
+        name_length: query.name_length,
+        verdict: Verdict::Deny as u8,
+        reason: Reason::AnswerDeferred as u8,
+        reserved: [0; 2],
+        pattern: scratch.query.room.reading.pattern(),
+        key,
+        also_reserved: 0,
+        more_reserved: 0,
     };
     output(scratch.query.as_bytes(), size_of::<QueryHeader>() + NAME_BUFFER_BYTES);
 }

@@ -3,11 +3,16 @@
 use aya_ebpf::programs::TcContext;
 use exeat_common::{
     abi::Workload,
-    bytes::Bytes,
-    dns::{Asked, Refusal, Transport, ask, stream::accept, tell},
+    bytes::{Bytes, Veil as _},
+    dns::{
+        Asked, Refusal, Transport, ask,
+        message::HEADER,
+        stream::{LENGTH_BYTES, accept},
+        tell,
+    },
     flow::protocol,
     id::WorkloadId,
-    limits::EDNS_BYTES,
+    limits::{EDNS_BYTES, MESSAGE_BYTES},
     packet::Packet,
     reason::{Layer, Reason, Verdict},
     reply,
@@ -120,6 +125,23 @@ pub(crate) fn load(ctx: &TcContext, scratch: &mut Scratch) -> usize {
         (packet.payload, packet.payload_length)
     };
     if load::load_message(ctx, offset, length, message) { length } else { 0 }
+}
+
+/// Loads what the packet carries of an answer over TCP that is not one whole message: as much as
+/// fits, from the header on. Returns its length, or 0 if it cannot begin a message with a question.
+#[inline(always)]
+pub(crate) fn load_part(ctx: &TcContext, scratch: &mut Scratch) -> usize {
+    let Scratch { packet, answer, veil, .. } = scratch;
+    if packet.protocol != protocol::TCP || packet.payload_length <= LENGTH_BYTES + HEADER {
+        return 0;
+    }
+    let length = Maps::new(veil).veil(packet.payload_length - LENGTH_BYTES);
+    let length = if length > MESSAGE_BYTES { MESSAGE_BYTES } else { length };
+    if load::load_message(ctx, packet.payload + LENGTH_BYTES, length, &mut answer.message) {
+        length
+    } else {
+        0
+    }
 }
 
 /// How the packet in the scratch travels.

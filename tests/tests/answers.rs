@@ -197,3 +197,51 @@ fn the_edns_size_is_lowered_and_the_rest_of_the_question_stays() {
         assert_eq!(dns.edns_bytes(), Some(offered), "of {asked}");
     }
 }
+
+/// The kernel reads answers over TCP that are one segment and not above 4096 bytes. Of others the agent
+/// learns the name while the resolver sends its segment again.
+#[test]
+fn an_answer_that_the_kernel_cannot_read_is_learned_before_the_pod_has_it() {
+    let mut scene = scene("deferred", &[www()]);
+    let all: Vec<_> =
+        (0..300_u16).map(|last| ip(&format!("198.18.{}.{}", last / 250, last % 250 + 1))).collect();
+    scene.world.dns.set("www.example.com", &all, 60);
+    let ask = |scene: &Scene| {
+        let server = Kind::A.resolver();
+        let options = ["--tcp", "--timeout-ms", "8000"];
+        scene
+            .world
+            .web
+            .resolve_at(server, "www.example.com", Kind::A, &options)
+            .expect("an outcome")
+    };
+    for address in [0, 150, 299] {
+        scene.assert_refused(&scene.world.web, all[address], 80);
+    }
+    let told = ask(&scene);
+    assert_eq!(told.addresses.len(), 300, "{told:?}");
+    for address in [0, 150, 299] {
+        scene.assert_reaches(&scene.world.web, all[address], 80);
+        scene.assert_refused(&scene.world.web, all[address], 8080);
+    }
+    let held_back = |scene: &Scene| {
+        let metrics = scene.agent().metrics().expect("metrics");
+        metrics.sum("exeat_dns_answers_total", &[("result", "deferred")])
+    };
+    assert!(held_back(&scene) >= 1.0);
+
+    // Without the agent nobody learns it, so the pod does not have it either.
+    let more: Vec<_> = all.iter().map(|it| it.to_string().replace("198.18", "198.19")).collect();
+    let more: Vec<_> = more.iter().map(|it| ip(it)).collect();
+    scene.world.dns.set("www.example.com", &more, 60);
+    scene.kill_agent().expect("the agent ran");
+    let options = ["--tcp", "--timeout-ms", "2000"];
+    let server = Kind::A.resolver();
+    let told = scene.world.web.resolve_at(server, "www.example.com", Kind::A, &options);
+    assert_eq!(told.expect("an outcome").rcode, "TIMEOUT");
+    scene.assert_refused(&scene.world.web, more[299], 80);
+    // The twin: what the kernel reads itself arrives without the agent too.
+    scene.world.dns.set("www.example.com", &more[..100], 60);
+    assert_eq!(ask(&scene).addresses.len(), 100);
+    scene.assert_reaches(&scene.world.web, more[99], 80);
+}

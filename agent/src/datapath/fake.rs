@@ -8,7 +8,7 @@ use std::{
 };
 
 use exeat_common::{
-    abi::{CounterKey, CounterValue, Fact, FactValue, FlowKey, WildcardValue, Workload},
+    abi::{CounterKey, CounterValue, Fact, FactValue, FlowKey, QueryKey, WildcardValue, Workload},
     decide::{Decision, decide},
     dns::learn::{Placed, place},
     flow::Flow,
@@ -36,6 +36,8 @@ pub struct Kernel {
     /// Noted at second 0.
     pub facts: Facts,
     pub flows: BTreeMap<FlowKey, NewFlow>,
+    /// Questions whose answers are let through.
+    pub released: BTreeSet<QueryKey>,
     /// What was attached when the first fact and the first flow were noted.
     pub attached_at_first_note: Option<usize>,
     pub attached: BTreeSet<Attachment>,
@@ -175,6 +177,11 @@ impl Datapath for FakeDatapath {
             }
         }
         Ok(noted)
+    }
+
+    fn release(&mut self, question: &QueryKey) -> Result<(), Injected> {
+        self.kernel.look().released.insert(*question);
+        Ok(())
     }
 
     fn adopt(&mut self, flows: &[NewFlow]) -> Result<Noted, Injected> {

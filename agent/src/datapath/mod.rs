@@ -14,7 +14,7 @@ pub(crate) use syscall::netns_cookie;
 use std::{collections::BTreeSet, fmt, future::Future, path::PathBuf, time::Duration};
 
 use exeat_common::{
-    abi::{AnswerHeader, CounterKey, CounterValue, FlowEvent, WildcardValue},
+    abi::{AnswerHeader, CounterKey, CounterValue, FlowEvent, QueryKey, WildcardValue},
     id::{SubjectId, WorkloadId},
 };
 
@@ -44,6 +44,9 @@ pub trait Datapath: Send {
 
     /// Notes facts as answers would have: within the workload's share, beside what is there.
     fn learn(&mut self, facts: &[NewFact]) -> Result<Noted, Self::Error>;
+
+    /// Lets the next answer to this question through, whatever is in it: what it says is known.
+    fn release(&mut self, question: &QueryKey) -> Result<(), Self::Error>;
 
     /// Remembers flows that began before they were judged. One that is known stays as it is.
     fn adopt(&mut self, flows: &[NewFlow]) -> Result<Noted, Self::Error>;
@@ -81,6 +84,19 @@ pub enum Event {
     Flow(FlowEvent),
     /// A DNS question that was refused.
     Query(Query),
+    /// A DNS question whose answer the kernel could not read, and holds back.
+    Deferred(Deferred),
+}
+
+/// A DNS question whose answer the kernel could not read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Deferred {
+    /// Under what the kernel remembers it.
+    pub question: QueryKey,
+    /// Pattern that its addresses belong to.
+    pub pattern: SubjectId,
+    /// Lower-case wire name, with length bytes and the root byte.
+    pub name: Vec<u8>,
 }
 
 /// A DNS question that was refused.

@@ -94,7 +94,8 @@ fn flow_labels(state: &State, key: CounterKey) -> Labels {
 
 const UNKNOWN: &str = "unknown";
 const QUERY_RESULTS: [&str; 4] = ["granted", "internal", "denied", "malformed"];
-const ANSWER_RESULTS: [&str; 5] = ["learned", "passed", "guarded", "not-asked", "table-full"];
+const ANSWER_RESULTS: [&str; 6] =
+    ["learned", "passed", "guarded", "not-asked", "table-full", "deferred"];
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Side {
@@ -113,6 +114,7 @@ fn dns_result(reason: Option<Reason>) -> (Side, &'static str) {
         Some(Reason::AnswerPassed) => (Side::Answer, "passed"),
         Some(Reason::AddressGuarded) => (Side::Answer, "guarded"),
         Some(Reason::AnswerNotAsked) => (Side::Answer, "not-asked"),
+        Some(Reason::AnswerDeferred) => (Side::Answer, "deferred"),
         Some(Reason::TableFull) => (Side::Answer, "table-full"),
         Some(Reason::ShareUsed) => (Side::Answer, "share-used"),
         Some(other) => (Side::Query, other.as_str()),

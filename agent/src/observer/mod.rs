@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    datapath::{Event, EventSource},
+    datapath::{Deferred, Event, EventSource},
     dns::{self, cache::NameCache},
     flows::{
         FlowLog, Line,
@@ -24,10 +24,12 @@ use crate::{
 /// Events that may wait for the observer; more are counted as lost.
 pub const QUEUE: usize = 4096;
 
-/// Reads the source as fast as it can, so that the ring does not fill up. Runs until `stop`.
+/// Reads the source as fast as it can, so that the ring does not fill up. Runs until `stop`. Answers
+/// that were held back do not wait behind what is only to be observed.
 pub async fn pump<S: EventSource>(
     mut source: S,
     output: mpsc::Sender<Event>,
+    deferred: mpsc::Sender<Deferred>,
     lost: Lost,
     stop: CancellationToken,
 ) -> Result<(), S::Error> {
@@ -36,7 +38,13 @@ pub async fn pump<S: EventSource>(
             () = stop.cancelled() => return Ok(()),
             event = source.next() => event?,
         };
-        if output.try_send(event).is_err() {
+        let is_taken = match event {
+            Event::Deferred(question) => deferred.try_send(question).is_ok(),
+            event @ (Event::Answer { .. } | Event::Flow(_) | Event::Query(_)) => {
+                output.try_send(event).is_ok()
+            }
+        };
+        if !is_taken {
             lost.add(1);
         }
     }
@@ -80,6 +88,8 @@ impl Observer {
                 let line = self.line(flow.time, name, |context| record::of_flow(flow, context));
                 self.publish(line);
             }
+            // It went to whoever learns; see `pump`.
+            Event::Deferred(_) => {}
             Event::Query(query) => {
                 let name = dns::message::name(&query.name).ok();
                 let line = self

@@ -211,7 +211,7 @@ async fn events_that_do_not_fit_are_counted() {
     let sender = source.sender();
     let (output, mut queue) = mpsc::channel(1);
     let (lost, stop) = (Lost::default(), CancellationToken::new());
-    let task = tokio::spawn(pump(source, output, lost.clone(), stop.clone()));
+    let task = tokio::spawn(pump(source, output, mpsc::channel(1).0, lost.clone(), stop.clone()));
     for _ in 0..3 {
         let event = flow(WorkloadId::new(1), SubjectId::NONE, "::1", Reason::NotRegistered);
         sender.send(event).await.expect("the pump runs");

@@ -1,5 +1,6 @@
 //! The owner of what is wanted and of the datapath: the only writer of the kernel's tables.
 
+pub mod deferred;
 mod newcomers;
 mod places;
 mod state;
@@ -37,6 +38,7 @@ use crate::{
     },
     workloads::{PlacedWorkload, place::Node},
 };
+use deferred::{Late, Waiting};
 use newcomers::{Newcomer, Preseed};
 use places::Places;
 pub use places::missing_places;
@@ -82,6 +84,7 @@ pub struct Reconcile<D> {
     installed: Installed,
     places: Places,
     preseed: Preseed,
+    waiting: Waiting,
     is_ready: bool,
     retry: Option<Retry>,
     tick: Interval,
@@ -110,6 +113,7 @@ struct Retry {
 #[derive(Debug)]
 enum Event {
     Collect,
+    Late(Late),
     Name(Reply),
     Registry,
     Retry,
@@ -153,6 +157,7 @@ impl<D: Datapath> Reconcile<D> {
             installed: Installed::default(),
             places: Places::default(),
             preseed,
+            waiting: Waiting::default(),
             is_ready: false,
             retry: None,
             tick: every(TICK),
@@ -211,6 +216,7 @@ impl<D: Datapath> Reconcile<D> {
                 Err(_) => Event::SourceEnded,
             },
             () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => Event::Retry,
+            late = self.waiting.next() => Event::Late(late),
             reply = self.preseed.reply() => Event::Name(reply),
             _ = self.tick.tick() => Event::Tick,
             _ = self.collect.tick() => Event::Collect,
@@ -221,6 +227,7 @@ impl<D: Datapath> Reconcile<D> {
     fn handle_event(&mut self, event: Event) -> ControlFlow<Result<(), ReconcileError>> {
         match event {
             Event::Collect => self.collect_garbage(),
+            Event::Late(late) => self.handle_late(late),
             Event::Name(Reply::Told(told)) => drop(self.learn(&[told])),
             Event::Name(Reply::Pass { unresolved, is_over }) => {
                 self.preseed.passed(unresolved, is_over);

@@ -44,6 +44,7 @@ abi! {
         /// Seconds of the monotonic clock.
         pub asked: u32,
         pub query_type: u16,
+        /// Bytes of the name; 0 if the agent has read the answer, and it is only to be let through.
         pub name_length: u16,
         /// Tells names of one length apart.
         pub name_hash: u32,

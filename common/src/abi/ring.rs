@@ -1,6 +1,6 @@
 //! What the ring buffer carries to user space.
 
-use super::abi;
+use super::{QueryKey, abi};
 use crate::{
     address::Address,
     id::{SubjectId, WorkloadId},
@@ -12,6 +12,8 @@ pub mod event {
     pub const FLOW: u32 = 1;
     pub const QUERY: u32 = 2;
     pub const ANSWER: u32 = 3;
+    /// A question whose answer the kernel could not read: a [`super::QueryHeader`] as well.
+    pub const DEFERRED: u32 = 4;
 }
 
 abi! {
@@ -39,9 +41,9 @@ abi! {
 }
 
 abi! {
-    /// Head of a DNS question that was refused; the [`crate::limits::NAME_BUFFER_BYTES`] bytes of a name buffer
+    /// Head of a DNS question that was refused, or whose answer could not be read; the [`crate::limits::NAME_BUFFER_BYTES`] bytes of a name buffer
     /// follow, of which the first `name_length` are the lower-case wire name.
-    pub struct QueryHeader (32 bytes) {
+    pub struct QueryHeader (64 bytes) {
         /// [`event::QUERY`].
         pub kind: u32,
         pub workload: WorkloadId,
@@ -51,7 +53,12 @@ abi! {
         pub name_length: u16,
         pub verdict: u8,
         pub reason: u8,
-        pub reserved: [u8; 10],
+        pub reserved: [u8; 2],
+        /// Pattern of the name, and under what the question is remembered; of a refusal neither is set.
+        pub pattern: SubjectId,
+        pub key: QueryKey,
+        pub also_reserved: u32,
+        pub more_reserved: u32,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Answers at the wire: loads each message, has it read, and drops what was not read.
+//! Answers at the wire and at sockets: loads each message, has it read, and drops what was not read.
 
 mod passes;
 
@@ -16,38 +16,39 @@ use crate::{count, dns, load, wire::Fate};
 /// A message from a trusted resolver. Its packet is in the scratch of this slot.
 #[inline(never)]
 pub(crate) fn answer(ctx: &TcContext, workload: &Workload, slot: u32) -> Fate {
-    let length = {
+    let (length, whole) = {
         let Some(scratch) = load::scratch_at(slot) else {
             return Fate::Stop;
         };
         scratch.dropped = 0;
-        let length = dns::load(ctx, scratch);
-        if length == 0 {
-            // Part of a TCP stream that is not one whole message: the pod may read it, for it could
-            // only ask what was granted, and nothing is learned from it.
-            let stream = scratch.packet.protocol == protocol::TCP;
-            let (verdict, reason) = if stream {
-                (Verdict::Allow, Reason::AnswerPassed)
-            } else {
-                (Verdict::Deny, Reason::DnsMalformed)
-            };
-            dns::count(workload.id, scratch.facts, verdict, reason);
-            return if stream { Fate::Go } else { Fate::Stop };
-        }
         let source = scratch.packet.source;
         scratch.query.room.begin(workload, source);
-        length
+        let length = dns::load(ctx, scratch);
+        if length == 0 { (dns::load_part(ctx, scratch), false) } else { (length, true) }
     };
-    let turn = read(&mut Verified { slot, length }, true);
+    let answer = if length == 0 {
+        Answer::Drop(Reason::DnsMalformed)
+    } else {
+        let turn = read(&mut Verified { slot, length }, whole);
+        load::scratch_at(slot).map_or(Answer::Drop(Reason::DnsMalformed), |scratch| {
+            turn.answer(scratch.query.room.reading.pattern())
+        })
+    };
     let Some(scratch) = load::scratch_at(slot) else {
         return Fate::Stop;
     };
-    match turn.answer(scratch.query.room.reading.pattern()) {
+    match answer {
         Answer::Pass(heard) => {
             dns::count(workload.id, scratch.facts, Verdict::Allow, heard.reason);
             if heard.pattern.is_some() {
                 count::copy_answer(scratch, workload.id, heard.pattern, length);
             }
+            Fate::Go
+        }
+        // A part of a stream that begins no answer to a question: the pod may read it, for nothing
+        // is learned from it.
+        Answer::Drop(_) if !whole && scratch.packet.protocol == protocol::TCP => {
+            dns::count(workload.id, scratch.facts, Verdict::Allow, Reason::AnswerPassed);
             Fate::Go
         }
         Answer::Drop(reason) => {
@@ -57,7 +58,7 @@ pub(crate) fn answer(ctx: &TcContext, workload: &Workload, slot: u32) -> Fate {
         }
         Answer::Defer => {
             dns::count(workload.id, scratch.facts, Verdict::Deny, Reason::AnswerDeferred);
-            scratch.dropped = Reason::AnswerDeferred as u8;
+            count::report_deferred(scratch, workload.id);
             Fate::Stop
         }
     }

@@ -18,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 use zerocopy::FromBytes as _;
 
 use super::{OpenError, kernel_log::KernelLog};
-use crate::datapath::{Event, EventSource, Query, syscall::wait_readable};
+use crate::datapath::{Deferred, Event, EventSource, Query, syscall::wait_readable};
 
 /// Why the ring cannot be read any more.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -100,6 +100,14 @@ fn parse(bytes: &[u8]) -> Option<Event> {
     let kind = u32::from_ne_bytes(*bytes.first_chunk()?);
     match kind {
         event::FLOW => FlowEvent::read_from_bytes(bytes).ok().map(Event::Flow),
+        event::DEFERRED => {
+            let (head, name) = QueryHeader::read_from_prefix(bytes).ok()?;
+            Some(Event::Deferred(Deferred {
+                question: head.key,
+                pattern: head.pattern,
+                name: name.get(..usize::from(head.name_length))?.to_vec(),
+            }))
+        }
         event::QUERY => {
             let (head, name) = QueryHeader::read_from_prefix(bytes).ok()?;
             Some(Event::Query(Query {
@@ -123,10 +131,10 @@ fn parse(bytes: &[u8]) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use exeat_common::{
-        abi::{AnswerHeader, QueryHeader, event},
+        abi::{AnswerHeader, QueryHeader, QueryKey, event},
         id::{SubjectId, WorkloadId},
     };
-    use zerocopy::IntoBytes as _;
+    use zerocopy::{FromZeros as _, IntoBytes as _};
 
     use super::parse;
     use crate::datapath::Event;
@@ -141,12 +149,20 @@ mod tests {
             name_length: 3,
             verdict: 0,
             reason: 19,
-            reserved: [0; 10],
+            reserved: [0; 2],
+            pattern: SubjectId::pattern(3, true, 2),
+            key: QueryKey { workload: WorkloadId::new(7), ..QueryKey::new_zeroed() },
+            also_reserved: 0,
+            more_reserved: 0,
         };
         let mut bytes = head.as_bytes().to_vec();
         bytes.extend([1, b'a', 0, 9, 9]);
         let Some(Event::Query(query)) = parse(&bytes) else { panic!("a query") };
         assert_eq!((query.name, query.workload), (vec![1, b'a', 0], WorkloadId::new(7)));
+        bytes[0] = 4;
+        let Some(Event::Deferred(deferred)) = parse(&bytes) else { panic!("a deferred answer") };
+        assert_eq!((deferred.name, deferred.question), (vec![1, b'a', 0], head.key));
+        assert_eq!(deferred.pattern, head.pattern);
 
         let header = AnswerHeader {
             kind: event::ANSWER,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io::ErrorKind};
 
 use aya::maps::MapError;
 use exeat_common::{
-    abi::{Fact, FactValue, FlowValue, QuotaValue},
+    abi::{Fact, FactValue, FlowValue, QueryKey, QueryValue, QuotaValue},
     dns::learn::{Placed, place},
     id::WorkloadId,
     limits::{FACT_SLOTS, FACTS_PER_WORKLOAD, map},
@@ -79,6 +79,15 @@ impl Maps {
             used.insert(workload, (before, new + 1));
         }
         Ok(placed)
+    }
+
+    /// Marks a question, if it is still awaited: its answer is known, and only to be let through.
+    pub(super) fn release(&mut self, question: &QueryKey) -> Result<(), KernelError> {
+        let key = Abi(*question);
+        let known = found(self.queries.get(&key, 0)).map_err(failed("read", map::QUERIES))?;
+        let Some(Abi(query)) = known else { return Ok(()) };
+        let query = QueryValue { name_length: 0, ..query };
+        added(self.queries.insert(key, Abi(query), BPF_EXIST), map::QUERIES).map(drop)
     }
 
     /// Remembers flows. One that is known stays as it is.

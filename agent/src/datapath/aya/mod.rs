@@ -26,7 +26,7 @@ use aya::{
     programs::{Program, ProgramError},
 };
 use exeat_common::{
-    abi::{CounterKey, CounterValue, WildcardValue},
+    abi::{CounterKey, CounterValue, QueryKey, WildcardValue},
     id::WorkloadId,
     limits::{map, program},
 };
@@ -201,6 +201,10 @@ impl Datapath for Kernel {
 
     fn learn(&mut self, facts: &[NewFact]) -> Result<Noted, KernelError> {
         self.maps.learn(facts)
+    }
+
+    fn release(&mut self, question: &QueryKey) -> Result<(), KernelError> {
+        self.maps.release(question)
     }
 
     fn adopt(&mut self, flows: &[NewFlow]) -> Result<Noted, KernelError> {

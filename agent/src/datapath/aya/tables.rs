@@ -10,8 +10,8 @@ use aya::{
 use exeat_common::{
     abi::{
         CounterKey, CounterValue, FactKey, FactValue, FlowKey, FlowValue, HandoverKey,
-        HandoverValue, NameKeyLong, NameKeyShort, NameValue, PrefixData, QuotaValue, ResolverKey,
-        RuleKey, RuleValue, Settings, WildcardValue, Workload,
+        HandoverValue, NameKeyLong, NameKeyShort, NameValue, PrefixData, QueryKey, QueryValue,
+        QuotaValue, ResolverKey, RuleKey, RuleValue, Settings, WildcardValue, Workload,
     },
     id::{SubjectId, WorkloadId},
     limits::{
@@ -44,6 +44,7 @@ pub(super) struct Maps {
     pub(super) handovers: Table<HandoverKey, HandoverValue>,
     pub(super) quota: Table<WorkloadId, QuotaValue>,
     pub(super) wildcards: Table<WorkloadId, WildcardValue>,
+    pub(super) queries: Table<QueryKey, QueryValue>,
     counters: PerCpuHashMap<MapData, Abi<CounterKey>, Abi<CounterValue>>,
     settings: Array<MapData, Abi<Settings>>,
 }
@@ -81,6 +82,7 @@ impl Maps {
             handovers: open(ebpf, map::HANDOVERS)?,
             quota: open(ebpf, map::QUOTA)?,
             wildcards: open(ebpf, map::WILDCARDS)?,
+            queries: open(ebpf, map::QUERIES)?,
             counters: open(ebpf, map::COUNTERS)?,
             settings: open(ebpf, map::SETTINGS)?,
         })

@@ -3,8 +3,8 @@
 //! # The rule
 //!
 //! This is the only place that says which addresses of an answer count. The kernel follows it as far
-//! as it can and leaves the rest to the agent, which follows it too; tests and fuzzers hold both to
-//! it.
+//! as it can. Of what it cannot read it tells the agent, which asks the same question itself; tests and
+//! fuzzers hold both to it.
 //!
 //! 1. The answer comes from a trusted resolver and belongs to a question that this workload asked: the
 //!    same resolver, ports, protocol, transaction, name (without regard to ASCII case) and type, not
@@ -73,7 +73,7 @@ pub use walk::walk;
 pub enum Answer {
     Pass(Heard),
     Drop(Reason),
-    /// The kernel cannot tell what it teaches: the agent has to read it before the pod has it.
+    /// The kernel cannot tell what it teaches: the agent has to learn the name before the pod has it.
     Defer,
 }
 
@@ -180,6 +180,12 @@ impl Default for Room {
 }
 
 impl Reading {
+    /// Under what the question is remembered, and how long its name is. Set once it was found.
+    #[inline(always)]
+    pub const fn question(&self) -> (QueryKey, QueryValue) {
+        (self.key, self.query)
+    }
+
     /// Pattern of the name that the addresses belong to, or none.
     #[inline(always)]
     pub const fn pattern(&self) -> SubjectId {

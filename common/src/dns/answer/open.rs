@@ -42,6 +42,9 @@ pub fn open<M: Memory>(
     if memory.now().saturating_sub(query.asked) > QUERY_SECONDS {
         return Turn::drop(Reason::AnswerNotAsked);
     }
+    if query.name_length == 0 {
+        return Turn::PASS;
+    }
     if header.flags & (flag::RESPONSE | flag::OPCODE) != flag::RESPONSE || header.questions != 1 {
         return Turn::MALFORMED;
     }

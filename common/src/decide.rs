@@ -268,7 +268,7 @@ const fn subject_in(word: u64) -> SubjectId {
 /// longer pattern of another policy, which carries the rules of the shorter one.
 /// Never 0.
 #[inline(always)]
-fn weight(rule: RuleValue) -> u32 {
+pub fn weight(rule: RuleValue) -> u32 {
     let redirects = u32::from(rule.action == action::REDIRECT);
     let denies = u32::from(rule.action != action::REDIRECT && rule.action != action::ALLOW);
     redirects << 17 | u32::from(rule.rank) << 9 | denies << 8 | 1

@@ -1,8 +1,8 @@
 //! Names, and the rules of policies in use that go by name.
 //!
-//! Among the names of one address a redirect beats every direct rule, then the higher subject
-//! counts. So desired redirects are written before other rules, installed ones are removed after,
-//! and within each group the order is that of the subjects.
+//! Among the names of one address the rule counts that weighs most: a redirect, then the higher rank,
+//! then a denial. So what is desired is written from the heaviest down, and what is installed is
+//! removed from the lightest up.
 
 use std::{
     cmp::Reverse,
@@ -11,6 +11,7 @@ use std::{
 
 use exeat_common::{
     abi::{NameValue, RuleKey, RuleValue, action, name_flag},
+    decide::weight,
     id::{PolicyId, SubjectId},
 };
 
@@ -27,12 +28,7 @@ struct Change {
     desired: Option<RuleValue>,
 }
 
-fn redirects(rule: Option<RuleValue>) -> bool {
-    rule.is_some_and(|rule| rule.action == action::REDIRECT)
-}
-
 impl RuleChanges {
-    /// The highest subject first.
     pub(super) fn new(way: &Way<'_>, policies: &BTreeSet<PolicyId>) -> Self {
         let mut changes = Vec::new();
         for policy in policies {
@@ -54,27 +50,26 @@ impl RuleChanges {
                 }
             }
         }
-        changes.sort_by_key(|change| Reverse(change.key.subject));
         Self(changes)
     }
 
-    /// Writes what is desired, but leaves installed redirects where they are.
+    /// Writes what is desired, but leaves where it is what weighs more.
     pub(super) fn write(&self, way: &mut Way<'_>) {
-        let (to_redirect, others): (Vec<&Change>, Vec<&Change>) =
-            self.0.iter().partition(|change| redirects(change.desired));
-        let direct = others.into_iter().filter(|it| !redirects(it.installed));
-        for change in to_redirect.into_iter().chain(direct) {
+        let grows = |it: &&Change| it.installed.map(weight) <= it.desired.map(weight);
+        let mut changes: Vec<&Change> = self.0.iter().filter(grows).collect();
+        changes.sort_by_key(|it| Reverse((it.desired.map(weight), it.key.subject)));
+        for change in changes {
             if let Some(rule) = change.desired {
                 way.set_rule(change.key, rule);
             }
         }
     }
 
-    /// Removes what is not desired, and installed redirects after everything else.
+    /// Removes what is not desired, what weighs most last.
     pub(super) fn remove(&self, way: &mut Way<'_>) {
-        let (redirecting, direct): (Vec<&Change>, Vec<&Change>) =
-            self.0.iter().rev().partition(|change| redirects(change.installed));
-        for change in direct.into_iter().chain(redirecting) {
+        let mut changes: Vec<&Change> = self.0.iter().collect();
+        changes.sort_by_key(|it| (it.installed.map(weight), it.key.subject));
+        for change in changes {
             match change.desired {
                 Some(rule) => way.set_rule(change.key, rule),
                 None => way.remove_rule(change.key),

@@ -20,6 +20,7 @@ use exeat_agent::{
     },
     trial::{Attempt, Lookup, Protocol, Trial, TrialClient},
 };
+use exeat_common::reason::Reason;
 use hickory_proto::rr::Name;
 use serde_json::Value;
 
@@ -42,6 +43,8 @@ pub(crate) struct Answer {
     pub(crate) via: Option<String>,
     /// What decided, for the reader of a failure.
     pub(crate) entry: String,
+    /// The question for the name was answered from the registry, so that nobody heard of the address.
+    pub(crate) is_answered_here: bool,
 }
 
 /// One that judges the flows of one world.
@@ -107,7 +110,9 @@ impl Judge for Agent {
             Trial::new(&self.loaded.registry, &self.config, &self.answers, &trial_client(client))
         });
         let outcome = trial.judge(&attempt(flow));
+        let is_answered_here = outcome.heard().contains(&Reason::AnsweredHere);
         Answer {
+            is_answered_here,
             verdict: outcome.verdict.as_str().to_owned(),
             reason: outcome.reason.clone(),
             rewrite: outcome.rewrite.map(|set| set.iter().map(ToString::to_string).collect()),

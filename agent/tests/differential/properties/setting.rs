@@ -143,7 +143,7 @@ pub(super) fn place(clients: &[Client]) -> Vec<PlacedWorkload> {
             },
             labels: client.labels.clone(),
             cgroup: Some(format!("/{number}").into()),
-            interface: None,
+            interface: Some(format!("client-{number}")),
             arrives_past_interface: false,
             netns: None,
             addresses: Vec::new(),
@@ -153,7 +153,7 @@ pub(super) fn place(clients: &[Client]) -> Vec<PlacedWorkload> {
         },
         cgroup_id: Some(number),
         cgroup_depth: Some(1),
-        ifindex: None,
+        ifindex: u32::try_from(number).ok(),
         netns_cookie: None,
         sidecar_cgroup_id: client.sidecar.then_some(1000 + number),
     };

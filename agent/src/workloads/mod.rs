@@ -3,6 +3,7 @@
 
 mod netns;
 pub mod place;
+pub mod pod;
 pub mod sockets;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};

@@ -12,9 +12,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{self, Pages},
-    config::Config,
+    config::{Config, RegistryConfig},
     datapath::{Datapath, EventSource},
     flows::FlowLog,
+    kubernetes::{
+        client::Cluster,
+        join::join,
+        sources::{self, Sources},
+    },
     metrics::Metrics,
     observer::{self, Observer, pump},
     preseed::{Hickory, desk::desk},
@@ -34,6 +39,8 @@ pub struct Ground<D, S> {
     pub events: S,
     pub node: Box<dyn Node>,
     pub registry: Snapshot,
+    /// None: files alone are the registry.
+    pub cluster: Option<Cluster>,
     pub stop: CancellationToken,
 }
 
@@ -44,7 +51,7 @@ where
     D: Datapath + 'static,
     S: EventSource,
 {
-    let Ground { config, datapath, events, node, registry, stop } = ground;
+    let Ground { config, datapath, events, node, registry, cluster, stop } = ground;
     // Whatever ends this function ends the tasks.
     let stopper = stop.clone().drop_guard();
     let config = Arc::new(config);
@@ -54,7 +61,10 @@ where
     let http = admin::bind(config.metrics_listen).await?;
     let socket = admin::bind_socket(&config.socket)?;
     tell_reports(registry.loaded.reports.iter());
-    let (publish, registry) = watch::channel(Arc::new(registry));
+    let mut tasks = Tasks::new();
+    let has_cluster = cluster.is_some();
+    let source = SourceParts { files: config.registry.clone(), first: registry, cluster };
+    let registry = spawn_registry(&mut tasks, source, &metrics, &stop);
     let (asker, names) = desk();
     let parts = Parts {
         config: Arc::clone(&config),
@@ -70,7 +80,6 @@ where
     let (deferred, events_deferred) = mpsc::channel(deferred::QUEUE);
     let deferrals = Deferrals { events: events_deferred, asker: late_asker };
     let mut reconcile = reconcile.with_deferred(deferrals);
-    let mut tasks: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
     let resolver = Hickory::new(&config.dns.resolvers).context("set the resolver library up")?;
     let token = stop.clone();
     tasks.spawn(async move {
@@ -83,8 +92,6 @@ where
         late_desk.run(resolver, token).await;
         ("late names", Ok(()))
     });
-    reconcile.start().await.context("start enforcement")?;
-
     let (queue, queued) = mpsc::channel(observer::QUEUE);
     let name = node_name();
     let observer = Observer::new(name.clone(), handle.state.clone(), flows.clone());
@@ -98,8 +105,30 @@ where
         stop: stop.clone(),
     };
 
-    let token = stop.clone();
+    let serve_pages = |tasks: &mut Tasks| {
+        let tcp_pages = pages.clone();
+        tasks.spawn(async move {
+            ("admin pages", admin::serve(http, tcp_pages).await.map_err(Into::into))
+        });
+        tasks.spawn(async move {
+            ("admin socket", admin::serve_socket(socket, pages).await.map_err(Into::into))
+        });
+    };
+    if has_cluster {
+        // It may take long until the API server answers: until then the pages say what is missing.
+        serve_pages(&mut tasks);
+        if !reconcile.await_registry().await {
+            wind_down(tasks).await;
+            return Ok(());
+        }
+        reconcile.start().await.context("start enforcement")?;
+    } else {
+        reconcile.start().await.context("start enforcement")?;
+        serve_pages(&mut tasks);
+    }
+
     tasks.spawn(async move { ("reconcile", reconcile.run().await.map_err(Into::into)) });
+    let token = stop.clone();
     tasks.spawn(async move {
         ("event ring", pump(events, queue, deferred, lost, token).await.map_err(Into::into))
     });
@@ -107,24 +136,6 @@ where
     tasks.spawn(async move {
         observer.run(queued, token).await;
         ("observer", Ok(()))
-    });
-    let (token, files) = (stop.clone(), config.registry.clone());
-    tasks.spawn(async move {
-        if files.watch {
-            let result = watch_files(files.files, publish, token).await;
-            return ("registry", result.map_err(Into::into));
-        }
-        // Kept, because reconcile takes the end of the source for a fault.
-        token.cancelled().await;
-        drop(publish);
-        ("registry", Ok(()))
-    });
-    let tcp_pages = pages.clone();
-    tasks.spawn(
-        async move { ("admin pages", admin::serve(http, tcp_pages).await.map_err(Into::into)) },
-    );
-    tasks.spawn(async move {
-        ("admin socket", admin::serve_socket(socket, pages).await.map_err(Into::into))
     });
 
     let result = supervise(&mut tasks, &stop).await;
@@ -136,11 +147,62 @@ where
     result
 }
 
-/// Waits for the first task to end. Without `stop` that is a fault.
-async fn supervise(
-    tasks: &mut JoinSet<(&'static str, anyhow::Result<()>)>,
+type Tasks = JoinSet<(&'static str, anyhow::Result<()>)>;
+
+/// Where the registry comes from.
+struct SourceParts {
+    files: RegistryConfig,
+    /// What the files say.
+    first: Snapshot,
+    cluster: Option<Cluster>,
+}
+
+/// Starts the sources of the registry: files, and the cluster if there is one. With a cluster
+/// nothing is published before all of it was listed.
+fn spawn_registry(
+    tasks: &mut Tasks,
+    source: SourceParts,
+    metrics: &Metrics,
     stop: &CancellationToken,
-) -> anyhow::Result<()> {
+) -> watch::Receiver<Arc<Snapshot>> {
+    let SourceParts { files, first, cluster } = source;
+    let (publish, by_files) = watch::channel(Arc::new(first));
+    let registry = if let Some(cluster) = cluster {
+        let (declare, declared) = watch::channel(None);
+        let (pods, _pods) = watch::channel(Arc::default());
+        let health = metrics.cluster.clone();
+        let parts = sources::Parts { cluster, health, pods, declared: declare };
+        let token = stop.clone();
+        tasks.spawn(async move {
+            Sources::new(parts).run(token).await;
+            ("kubernetes", Ok(()))
+        });
+        let (output, joined) = watch::channel(Arc::default());
+        let token = stop.clone();
+        tasks.spawn(async move {
+            let result = join(by_files, declared, output, token).await;
+            ("join of the registry", result.map_err(Into::into))
+        });
+        joined
+    } else {
+        by_files
+    };
+    let token = stop.clone();
+    tasks.spawn(async move {
+        if files.watch {
+            let result = watch_files(files.files, publish, token).await;
+            return ("registry", result.map_err(Into::into));
+        }
+        // Kept, because reconcile takes the end of the source for a fault.
+        token.cancelled().await;
+        drop(publish);
+        ("registry", Ok(()))
+    });
+    registry
+}
+
+/// Waits for the first task to end. Without `stop` that is a fault.
+async fn supervise(tasks: &mut Tasks, stop: &CancellationToken) -> anyhow::Result<()> {
     tokio::select! {
         biased;
         () = stop.cancelled() => Ok(()),
@@ -155,7 +217,7 @@ async fn supervise(
 }
 
 /// Lets the other tasks end by themselves, up to a deadline.
-async fn wind_down(mut tasks: JoinSet<(&'static str, anyhow::Result<()>)>) {
+async fn wind_down(mut tasks: Tasks) {
     let deadline = Instant::now() + shutdown::DEADLINE;
     while let Ok(Some(ended)) = timeout_at(deadline, tasks.join_next()).await {
         if let Ok((task, Err(error))) = ended {

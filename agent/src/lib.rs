@@ -7,6 +7,7 @@ pub mod datapath;
 pub mod dns;
 pub mod flows;
 pub mod gateway;
+pub mod kubernetes;
 pub mod lock;
 pub mod metrics;
 pub mod observer;

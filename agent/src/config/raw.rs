@@ -28,7 +28,7 @@ pub(super) struct Config {
     pub(super) gateway_transport: GatewayTransport,
     pub(super) sidecar_may_relax: Yes,
     pub(super) registry: Registry,
-    pub(super) kubernetes: Kubernetes,
+    pub(super) kubernetes: super::kubernetes::RawKubernetes,
     pub(super) cgroup_root: Option<Absolute>,
     pub(super) workloads: Vec<Workload>,
     pub(super) dns: Dns,
@@ -56,14 +56,6 @@ impl Default for Yes {
 pub(super) struct Registry {
     pub(super) files: Option<Vec<PathBuf>>,
     pub(super) watch: Yes,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Kubernetes {
-    pub(super) enabled: bool,
-    #[serde(rename = "kubeconfig")]
-    _kubeconfig: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,5 +1,6 @@
 //! Every metric: name, help, labels. Values are read at the moment of the scrape.
 
+mod cluster;
 mod exposition;
 mod tables;
 mod wildcards;
@@ -19,7 +20,10 @@ use prometheus_client::{
 };
 use tokio::time::Instant;
 
-use crate::reconcile::{Sample, State, WORKLOAD_LABELS};
+use crate::{
+    kubernetes::health::Health,
+    reconcile::{Sample, State, WORKLOAD_LABELS},
+};
 use exposition::{Exposition, Family, Value};
 
 /// How long things took, measured where they happen.
@@ -107,6 +111,8 @@ pub struct Metrics {
     pub timings: Timings,
     pub lost: Lost,
     pub preseeded: Preseeded,
+    /// Empty without a cluster.
+    pub cluster: Health,
 }
 
 impl Metrics {
@@ -136,6 +142,7 @@ impl Metrics {
         );
         let mut families = tables::families(state, sample);
         families.extend(wildcards::families(state, sample));
+        families.extend(cluster::families(&self.cluster, now));
         families.extend(self.agent_families(state, now));
         registry.register_collector(Box::new(Exposition { families }));
         let mut text = String::new();
@@ -163,7 +170,7 @@ impl Metrics {
             )),
             Family::gauge(
                 "registry_age_seconds",
-                "How long some registry file could not be read, so that what it said before is in force; 0 while all can be",
+                "How long some registry file could not be read, or some part of the cluster not be followed, so that what it said before is in force; 0 while all can be",
             )
             .with([], Value::Float(age)),
             Family::gauge("registry_objects", "Objects of the registry").with_all(

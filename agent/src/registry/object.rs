@@ -24,7 +24,7 @@ use super::{
 };
 
 /// A document that was looked at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Read {
     pub object: ObjectRef,
     /// None if it is invalid, or declares and changes nothing.
@@ -116,6 +116,21 @@ const UNREAD: &[(&str, &[&str])] = &[
     ("policy.linkerd.io", &["EgressNetwork"]),
     ("policy.networking.k8s.io", &["AdminNetworkPolicy", "ClusterNetworkPolicy"]),
 ];
+
+/// A kind that is read.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Kind {
+    pub kind: &'static str,
+    /// Empty for the core group.
+    pub group: &'static str,
+    /// The version to ask for first comes first.
+    pub versions: &'static [&'static str],
+}
+
+/// Every kind that is read, but for the settings of a mesh: those are in a `ConfigMap`.
+pub fn kinds() -> impl Iterator<Item = Kind> {
+    READERS.iter().map(|(kind, group, versions, _)| Kind { kind, group, versions })
+}
 
 /// Looks at one document.
 pub fn read(document: &Value) -> Read {

@@ -1,0 +1,33 @@
+//! The cluster as a source: what its API server says of the registry and of this node's pods. Reads
+//! only; where pods are on this node is the business of [`crate::workloads`].
+//!
+//! Everything that is followed is one [`source::Source`]. [`follow`] lists it and watches it, a
+//! [`shelf::Shelf`] keeps of it what matters, and [`sources::Sources`] publishes.
+
+pub mod client;
+mod discovery;
+mod fetched;
+mod follow;
+pub mod health;
+pub mod join;
+mod library;
+mod pod;
+mod shelf;
+pub mod source;
+pub mod sources;
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::registry::object::Read;
+
+/// What the cluster declares, once everything was listed.
+#[derive(Clone, Debug, Default)]
+pub struct Declared {
+    pub reads: Vec<Arc<Read>>,
+    /// Since when something cannot be followed, so that what it said before is in force.
+    pub stale_since: Option<Instant>,
+    /// When the first change was noticed that was not published before.
+    pub noticed: Option<Instant>,
+}

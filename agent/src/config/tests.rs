@@ -17,7 +17,7 @@ externalName: alias
 gatewayTransport: mtls
 sidecarMayRelax: false
 registry: {files: [./registry.d, /etc/exeat/one.yaml], watch: false}
-kubernetes: {enabled: false}
+kubernetes: {enabled: false, kubeconfig: /etc/kube.conf, nodeName: node-1, meshConfigMap: mesh/istio}
 cgroupRoot: /sys/fs/cgroup/demo/
 workloads:
 - {namespace: default, name: web, labels: {app: web}, cgroup: /sys/fs/cgroup/demo/web, interface: veth-web, addresses: [10.9.0.2, "::ffff:10.9.0.3"], sidecarCgroup: null}
@@ -134,8 +134,24 @@ fn shapes() {
 
 #[test]
 fn what_is_not_built_is_refused() {
-    refused_line("kubernetes: {enabled: true}", &["kubernetes.enabled", "workloads"]);
     refused_line("match: loose", &["match", "loose", "line 2"]);
+}
+
+/// A cluster is a source of workloads and of the registry: neither need be listed beside it.
+#[test]
+fn a_cluster_is_enough() {
+    let config = Config::parse("kubernetes: {enabled: true, nodeName: n1}").expect("valid");
+    assert!(config.kubernetes.is_some() && config.workloads.is_empty());
+    assert!(config.registry.files.is_empty(), "the usual folder need not be there");
+    let both =
+        Config::parse("kubernetes: {enabled: true}\nregistry: {files: [/r]}").expect("valid");
+    assert_eq!(both.registry.files, [Path::new("/r")]);
+    assert!(Config::parse(WORKLOAD).expect("valid").kubernetes.is_none());
+    refused_line(
+        "kubernetes: {nodename: n1}",
+        &["kubernetes", "unknown field `nodename`", "line 2"],
+    );
+    refused_line("kubernetes: {meshConfigMap: istio}", &["meshConfigMap", "istio-system/istio"]);
 }
 
 #[test]

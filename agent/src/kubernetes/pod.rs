@@ -201,8 +201,8 @@ mod tests {
     #[test]
     fn a_pod_that_has_just_been_made_says_little() {
         let pods = all(&[pod("a", "", ", status: {phase: Pending}")]);
-        let pod = &pods["uid-a"];
-        assert!(pod.addresses.is_empty() && pod.sidecar.is_none() && !pod.is_host_network);
+        let young = &pods["uid-a"];
+        assert!(young.addresses.is_empty() && young.sidecar.is_none() && !young.is_host_network);
         // The container of the proxy waits to be made; as a native sidecar it is among the first.
         let waiting = ", status: {containerStatuses: [{name: istio-proxy}]}";
         assert_eq!(all(&[pod("a", "", waiting)])["uid-a"].sidecar, None);

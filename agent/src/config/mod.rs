@@ -36,6 +36,7 @@ pub struct Config {
     pub external_name: ExternalName,
     pub gateway_transport: GatewayTransport,
     pub sidecar_may_relax: bool,
+    pub labels_may_relax: LabelsMayRelax,
     /// The workload is `exeat gateway`: no client of the mesh, and a proxy that carries bytes as they
     /// are.
     pub is_plain_gateway: bool,
@@ -90,6 +91,18 @@ pub enum GatewayTransport {
     #[default]
     Plain,
     Mtls,
+}
+
+/// Whose label `exeat.dev/mode` may open what the cluster's mode denies. Any may tighten.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd)]
+#[serde(rename_all = "kebab-case")]
+pub enum LabelsMayRelax {
+    Nobody,
+    /// Who may label namespaces is usually not who may label pods.
+    #[default]
+    Namespaces,
+    /// And namespaces.
+    Pods,
 }
 
 /// How a refused `connect()` fails.
@@ -231,6 +244,7 @@ impl Config {
             external_name: raw.external_name,
             gateway_transport: raw.gateway_transport,
             sidecar_may_relax: raw.sidecar_may_relax.0,
+            labels_may_relax: raw.labels_may_relax,
             is_plain_gateway: false,
             registry: RegistryConfig {
                 files: raw.registry.files.unwrap_or(folders),

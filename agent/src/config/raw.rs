@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::{
-    Denied, DnsDenied, ExternalName, GatewayTransport, Matching, Mode, QueryTypes, Scope, Tunnel,
+    Denied, DnsDenied, ExternalName, GatewayTransport, LabelsMayRelax, Matching, Mode, QueryTypes,
+    Scope, Tunnel,
 };
 use crate::registry::{cidr, host::HostPattern};
 
@@ -27,6 +28,7 @@ pub(super) struct Config {
     pub(super) external_name: ExternalName,
     pub(super) gateway_transport: GatewayTransport,
     pub(super) sidecar_may_relax: Yes,
+    pub(super) labels_may_relax: LabelsMayRelax,
     pub(super) registry: Registry,
     pub(super) kubernetes: super::kubernetes::RawKubernetes,
     pub(super) cgroup_root: Option<Absolute>,

@@ -2,7 +2,10 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{Config, Denied, DnsDenied, ExternalName, GatewayTransport, Matching, Mode, Scope};
+use super::{
+    Config, Denied, DnsDenied, ExternalName, GatewayTransport, LabelsMayRelax, Matching, Mode,
+    Scope,
+};
 
 const WORKLOAD: &str =
     "workloads: [{namespace: default, name: web, cgroup: /sys/fs/cgroup/demo/web}]\n";
@@ -16,6 +19,7 @@ clusterCidrs: [10.244.0.0/16, 10.96.0.1/12, "2001:db8::/64"]
 externalName: alias
 gatewayTransport: mtls
 sidecarMayRelax: false
+labelsMayRelax: pods
 registry: {files: [./registry.d, /etc/exeat/one.yaml], watch: false}
 kubernetes: {enabled: false, kubeconfig: /etc/kube.conf, nodeName: node-1, meshConfigMap: mesh/istio}
 cgroupRoot: /sys/fs/cgroup/demo/
@@ -38,6 +42,7 @@ fn every_key() {
     assert_eq!(config.external_name, ExternalName::Alias);
     assert_eq!(config.gateway_transport, GatewayTransport::Mtls);
     assert!(!config.sidecar_may_relax && !config.registry.watch);
+    assert_eq!(config.labels_may_relax, LabelsMayRelax::Pods);
     assert_eq!((config.denied, config.dns.denied), (Denied::ConnectionRefused, DnsDenied::Refused));
     assert_eq!(config.cluster_cidrs[1].to_string(), "10.96.0.0/12");
     assert_eq!(config.cgroup_root.as_deref(), Some(Path::new("/sys/fs/cgroup/demo")));

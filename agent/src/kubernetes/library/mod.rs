@@ -131,7 +131,7 @@ impl Library {
     /// What is declared, as far as it was complete once. Slices of Services with an address of their
     /// own are left out: nothing is compiled from them, and they change all the time.
     pub(super) fn declared(&self) -> Vec<Arc<Read>> {
-        let selecting = self.selecting();
+        let followed = self.selecting();
         let mut reads = Vec::with_capacity(self.objects.values().map(Shelf::len).sum());
         for (source, shelf) in self.objects.iter().filter(|(_, shelf)| shelf.is_synced()) {
             reads.extend(
@@ -141,7 +141,7 @@ impl Library {
                         (Some(Content::Endpoints(slice)), _) => {
                             self.has_no_address(slice.header.namespace(), &slice.service)
                         }
-                        (_, Source::NodePods) => !selecting.contains(&*read.object.namespace),
+                        (_, Source::NodePods) => !followed.contains(&*read.object.namespace),
                         _ => true,
                     })
                     .cloned(),

@@ -2,24 +2,16 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use anyhow::{Context as _, bail};
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-    time::{Instant, timeout_at},
-};
+use anyhow::Context as _;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{self, Pages},
-    config::{Config, RegistryConfig},
+    config::Config,
     datapath::{Datapath, EventSource},
     flows::FlowLog,
-    kubernetes::{
-        client::Cluster,
-        join::join,
-        sources::{self, Sources},
-    },
+    kubernetes::client::Cluster,
     metrics::Metrics,
     observer::{self, Observer, pump},
     preseed::{Hickory, desk::desk},
@@ -27,8 +19,10 @@ use crate::{
         Parts, Reconcile,
         deferred::{self, Deferrals},
     },
-    registry::file::{Snapshot, tell_reports, watch_files},
+    registry::file::{Snapshot, tell_reports},
     shutdown,
+    sources::{self, Origin, Said},
+    tasks::Tasks,
     workloads::place::Node,
 };
 
@@ -61,10 +55,11 @@ where
     let http = admin::bind(config.metrics_listen).await?;
     let socket = admin::bind_socket(&config.socket)?;
     tell_reports(registry.loaded.reports.iter());
-    let mut tasks = Tasks::new();
+    let mut tasks = Tasks::default();
     let has_cluster = cluster.is_some();
-    let source = SourceParts { files: config.registry.clone(), first: registry, cluster };
-    let registry = spawn_registry(&mut tasks, source, &metrics, &stop);
+    let origin = Origin { files: config.registry.clone(), first: registry, cluster };
+    let Said { registry, pods: _pods } =
+        sources::spawn(&mut tasks, origin, metrics.cluster.clone(), &stop);
     let (asker, names) = desk();
     let parts = Parts {
         config: Arc::clone(&config),
@@ -81,17 +76,13 @@ where
     let deferrals = Deferrals { events: events_deferred, asker: late_asker };
     let mut reconcile = reconcile.with_deferred(deferrals);
     let resolver = Hickory::new(&config.dns.resolvers).context("set the resolver library up")?;
-    let token = stop.clone();
-    tasks.spawn(async move {
-        names.run(resolver, token).await;
-        ("names", Ok(()))
-    });
+    tasks.spawn_infallible("names", names.run(resolver, stop.clone()));
     let resolver = Hickory::new(&config.dns.resolvers).context("set the resolver library up")?;
-    let token = stop.clone();
-    tasks.spawn(async move {
-        late_desk.run(resolver, token).await;
-        ("late names", Ok(()))
-    });
+    tasks.spawn_infallible("late names", late_desk.run(resolver, stop.clone()));
+    if !has_cluster {
+        reconcile.start().await.context("start enforcement")?;
+    }
+
     let (queue, queued) = mpsc::channel(observer::QUEUE);
     let name = node_name();
     let observer = Observer::new(name.clone(), handle.state.clone(), flows.clone());
@@ -105,129 +96,27 @@ where
         stop: stop.clone(),
     };
 
-    let serve_pages = |tasks: &mut Tasks| {
-        let tcp_pages = pages.clone();
-        tasks.spawn(async move {
-            ("admin pages", admin::serve(http, tcp_pages).await.map_err(Into::into))
-        });
-        tasks.spawn(async move {
-            ("admin socket", admin::serve_socket(socket, pages).await.map_err(Into::into))
-        });
-    };
+    tasks.spawn("admin pages", admin::serve(http, pages.clone()));
+    tasks.spawn("admin socket", admin::serve_socket(socket, pages));
     if has_cluster {
         // It may take long until the API server answers: until then the pages say what is missing.
-        serve_pages(&mut tasks);
         if !reconcile.await_registry().await {
-            wind_down(tasks).await;
+            tasks.wind_down(shutdown::DEADLINE).await;
             return Ok(());
         }
         reconcile.start().await.context("start enforcement")?;
-    } else {
-        reconcile.start().await.context("start enforcement")?;
-        serve_pages(&mut tasks);
     }
+    tasks.spawn("reconcile", reconcile.run());
+    tasks.spawn("event ring", pump(events, queue, deferred, lost, stop.clone()));
+    tasks.spawn_infallible("observer", observer.run(queued, stop.clone()));
 
-    tasks.spawn(async move { ("reconcile", reconcile.run().await.map_err(Into::into)) });
-    let token = stop.clone();
-    tasks.spawn(async move {
-        ("event ring", pump(events, queue, deferred, lost, token).await.map_err(Into::into))
-    });
-    let token = stop.clone();
-    tasks.spawn(async move {
-        observer.run(queued, token).await;
-        ("observer", Ok(()))
-    });
-
-    let result = supervise(&mut tasks, &stop).await;
+    let result = tasks.supervise(&stop).await;
     drop(stopper);
-    wind_down(tasks).await;
+    tasks.wind_down(shutdown::DEADLINE).await;
     if let Err(error) = std::fs::remove_file(&config.socket) {
         tracing::debug!(%error, "remove the socket");
     }
     result
-}
-
-type Tasks = JoinSet<(&'static str, anyhow::Result<()>)>;
-
-/// Where the registry comes from.
-struct SourceParts {
-    files: RegistryConfig,
-    /// What the files say.
-    first: Snapshot,
-    cluster: Option<Cluster>,
-}
-
-/// Starts the sources of the registry: files, and the cluster if there is one. With a cluster
-/// nothing is published before all of it was listed.
-fn spawn_registry(
-    tasks: &mut Tasks,
-    source: SourceParts,
-    metrics: &Metrics,
-    stop: &CancellationToken,
-) -> watch::Receiver<Arc<Snapshot>> {
-    let SourceParts { files, first, cluster } = source;
-    let (publish, by_files) = watch::channel(Arc::new(first));
-    let registry = if let Some(cluster) = cluster {
-        let (declare, declared) = watch::channel(None);
-        let (pods, _pods) = watch::channel(Arc::default());
-        let health = metrics.cluster.clone();
-        let parts = sources::Parts { cluster, health, pods, declared: declare };
-        let token = stop.clone();
-        tasks.spawn(async move {
-            Sources::new(parts).run(token).await;
-            ("kubernetes", Ok(()))
-        });
-        let (output, joined) = watch::channel(Arc::default());
-        let token = stop.clone();
-        tasks.spawn(async move {
-            let result = join(by_files, declared, output, token).await;
-            ("join of the registry", result.map_err(Into::into))
-        });
-        joined
-    } else {
-        by_files
-    };
-    let token = stop.clone();
-    tasks.spawn(async move {
-        if files.watch {
-            let result = watch_files(files.files, publish, token).await;
-            return ("registry", result.map_err(Into::into));
-        }
-        // Kept, because reconcile takes the end of the source for a fault.
-        token.cancelled().await;
-        drop(publish);
-        ("registry", Ok(()))
-    });
-    registry
-}
-
-/// Waits for the first task to end. Without `stop` that is a fault.
-async fn supervise(tasks: &mut Tasks, stop: &CancellationToken) -> anyhow::Result<()> {
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => Ok(()),
-        ended = tasks.join_next() => match ended {
-            Some(Ok((_, _))) if stop.is_cancelled() => Ok(()),
-            Some(Ok((task, Ok(())))) => bail!("the task `{task}` ended (this is a bug of exeat)"),
-            Some(Ok((task, Err(error)))) => Err(error.context(format!("the task `{task}` failed"))),
-            Some(Err(panic)) => bail!("a task panicked: {panic} (this is a bug of exeat)"),
-            None => Ok(()),
-        },
-    }
-}
-
-/// Lets the other tasks end by themselves, up to a deadline.
-async fn wind_down(mut tasks: Tasks) {
-    let deadline = Instant::now() + shutdown::DEADLINE;
-    while let Ok(Some(ended)) = timeout_at(deadline, tasks.join_next()).await {
-        if let Ok((task, Err(error))) = ended {
-            tracing::warn!(task, "while stopping: {error:#}");
-        }
-    }
-    if !tasks.is_empty() {
-        tracing::warn!(tasks = tasks.len(), "still busy, ended anyway");
-    }
-    tasks.shutdown().await;
 }
 
 fn node_name() -> String {

@@ -95,15 +95,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
     };
     let (datapath, events) = datapath::aya::open(&config)?;
     let node = Box::new(node);
-    let stop_agent = stop.clone();
-    let ground = Ground { config, datapath, events, node, registry, cluster, stop: stop_agent };
-    let signals =
-        signals.watch(stop.clone(), "stopping; links and tables stay pinned, enforcement goes on");
-    let agent = app::run(ground);
-    tokio::pin!(signals, agent);
-    let result = tokio::select! {
-        result = &mut agent => result,
-        () = &mut signals => agent.await,
-    };
-    Ok(result?)
+    let agent_stop = stop.clone();
+    let ground = Ground { config, datapath, events, node, registry, cluster, stop: agent_stop };
+    let meaning = "stopping; links and tables stay pinned, enforcement goes on";
+    Ok(signals.guard(stop, meaning, Box::pin(app::run(ground))).await?)
 }

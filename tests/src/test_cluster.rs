@@ -134,6 +134,11 @@ impl TestCluster {
         Ok(cluster)
     }
 
+    /// The file by which the agent reaches it, through the gate.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// How the agent reaches it: through the gate.
     fn config(&self, kubeconfig: &Path) -> Kubernetes {
         Kubernetes {

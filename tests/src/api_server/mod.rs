@@ -103,6 +103,30 @@ impl ApiServer {
         self.shared.store().compact();
     }
 
+    /// Serves a kind, as if its definition had been written.
+    pub fn define(&self, group: &str, version: &str, kind: &str) {
+        let plural = crate::test_cluster::plural(kind);
+        let definition = serde_json::json!({"spec": {
+            "group": group, "scope": "Namespaced", "names": {"plural": plural, "kind": kind},
+            "versions": [{"name": version, "served": true}],
+        }});
+        self.shared.store().kinds.define(&definition);
+        self.shared.tell();
+    }
+
+    /// Writes an object as it is, without a request.
+    pub fn insert(&self, plural: &str, object: serde_json::Value) {
+        {
+            let mut store = self.shared.store();
+            let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
+            let (namespace, name) = (text("namespace"), text("name"));
+            if let Some(shelf) = store.kinds.shelf_of(plural) {
+                store.put(&store::Place { shelf, namespace, name }, Some(object));
+            }
+        }
+        self.shared.tell();
+    }
+
     /// Removes an object, forgets that it did, and ends all watches, all at once: nobody is told.
     pub fn forget_object(&self, plural: &str, namespace: &str, name: &str) {
         {

@@ -1,6 +1,7 @@
 //! The agent's sources against an API server: the double, or the one that `EXEAT_TEST_KUBECONFIG`
 //! leads to. What a real one cannot be made to do says so in the output of its test.
 
+mod agent;
 mod objects;
 mod outages;
 mod registry;

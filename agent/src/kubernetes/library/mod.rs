@@ -151,8 +151,8 @@ impl Library {
     }
 
     fn contents(&self, source: &Source) -> impl Iterator<Item = &Content> {
-        let shelf = self.objects.get(source).into_iter();
-        shelf.flat_map(Shelf::values).filter_map(|read| read.content.as_ref())
+        let objects = self.objects.get(source).into_iter();
+        objects.flat_map(Shelf::values).filter_map(|read| read.content.as_ref())
     }
 
     /// Whether a Service has no address of its own, so that its endpoints are what is dialled.

@@ -57,7 +57,9 @@ where
     tell_reports(registry.loaded.reports.iter());
     let mut tasks = Tasks::default();
     let has_cluster = cluster.is_some();
-    let origin = Origin { files: config.registry.clone(), first: registry, cluster };
+    let tells = config.kubernetes.as_ref().is_some_and(|kubernetes| kubernetes.events);
+    let files = config.registry.clone();
+    let origin = Origin { files, first: registry, cluster, flows: tells.then(|| flows.clone()) };
     let Said { registry, pods: _pods } =
         sources::spawn(&mut tasks, origin, metrics.cluster.clone(), &stop);
     let (asker, names) = desk();

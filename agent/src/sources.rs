@@ -8,11 +8,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::RegistryConfig,
+    flows::FlowLog,
     kubernetes::{
         client::Cluster,
         health::Health,
         join::join,
         sources::{Parts, Sources},
+        teller::Teller,
     },
     registry::file::{LoadPanicked, Snapshot, watch_files},
     tasks::Tasks,
@@ -25,6 +27,8 @@ pub(crate) struct Origin {
     /// What the files say now.
     pub(crate) first: Snapshot,
     pub(crate) cluster: Option<Cluster>,
+    /// What the cluster is told of, if it is to be told anything.
+    pub(crate) flows: Option<FlowLog>,
 }
 
 /// What is said.
@@ -42,7 +46,7 @@ pub(crate) fn spawn(
     health: Health,
     stop: &CancellationToken,
 ) -> Said {
-    let Origin { files, first, cluster } = origin;
+    let Origin { files, first, cluster, flows } = origin;
     let (publish, by_files) = watch::channel(Arc::new(first));
     let token = stop.clone();
     tasks.spawn("registry", async move {
@@ -60,6 +64,11 @@ pub(crate) fn spawn(
     let (declare, declared) = watch::channel(None);
     let (pods, pods_out) = watch::channel(Arc::default());
     let (output, registry) = watch::channel(Arc::default());
+    if let Some(flows) = flows {
+        let (cluster, declared, pods) = (cluster.clone(), declared.clone(), pods_out.clone());
+        let teller = Teller { cluster, declared, pods, flows };
+        tasks.spawn_infallible("events of the cluster", teller.run(stop.clone()));
+    }
     let sources = Sources::new(Parts { cluster, health, pods, declared: declare });
     tasks.spawn_infallible("kubernetes", sources.run(stop.clone()));
     tasks.spawn("join of the registry", join(by_files, declared, output, stop.clone()));

@@ -10,19 +10,23 @@ use std::{
 use anyhow::{Context as _, Result};
 use exeat_agent::{
     config::kubernetes::{Access, ConfigMapName, Kubernetes},
+    flows::FlowLog,
     kubernetes::{
         client::Cluster,
         health::Health,
         join::join,
         sources::{Parts, Sources},
+        teller::Teller,
     },
     registry::file::Snapshot,
     workloads::pod::Pods,
 };
-use k8s_openapi::api::{authentication::v1::TokenRequest, core::v1::ServiceAccount};
+use k8s_openapi::api::{
+    authentication::v1::TokenRequest, core::v1::ServiceAccount, events::v1::Event,
+};
 use kube::{
     Api, Client,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
     core::ApiResource,
 };
@@ -50,7 +54,7 @@ const READ: [(&str, &[&str]); 5] = [
     ("networking.gloo.solo.io", &["externalservices"]),
 ];
 /// How long anything may take.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A cluster, and what of it belongs to one test.
 #[derive(Debug)]
@@ -83,6 +87,8 @@ pub struct Followed {
     pub pods: watch::Receiver<Arc<Pods>>,
     pub registry: watch::Receiver<Arc<Snapshot>>,
     pub health: Health,
+    /// What is denied is told to the cluster.
+    pub flows: FlowLog,
     pub stop: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -95,23 +101,22 @@ impl TestCluster {
         let folder = std::env::temp_dir().join(&namespace);
         std::fs::create_dir_all(&folder)?;
         let real = std::env::var_os(REAL);
-        let (double, file) = match real {
-            Some(path) => (None, Kubeconfig::read_from(path).context(REAL)?),
-            None => {
-                let double = ApiServer::start(&mut tasks).await?;
-                let authority = folder.join("authority.pem");
-                std::fs::write(&authority, &double.authority)?;
-                let text = json!({
-                    "clusters": [{"name": "c", "cluster": {
-                        "server": format!("https://{}", double.address),
-                        "certificate-authority": authority,
-                    }}],
-                    "users": [{"name": "u", "user": {"token": ADMIN}}],
-                    "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-                    "current-context": "x",
-                });
-                (Some(double), Kubeconfig::from_yaml(&text.to_string())?)
-            }
+        let (double, file) = if let Some(path) = real {
+            (None, Kubeconfig::read_from(path).context(REAL)?)
+        } else {
+            let double = ApiServer::start(&mut tasks).await?;
+            let authority = folder.join("authority.pem");
+            std::fs::write(&authority, &double.authority)?;
+            let user = json!({
+                "clusters": [{"name": "c", "cluster": {
+                    "server": format!("https://{}", double.address),
+                    "certificate-authority": authority,
+                }}],
+                "users": [{"name": "u", "user": {"token": ADMIN}}],
+                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+                "current-context": "x",
+            });
+            (Some(double), Kubeconfig::from_yaml(&user.to_string())?)
         };
         let (gate_stop, gate_stopped) = oneshot::channel();
         let (server, name) = server(&file).context("a kubeconfig with a server")?;
@@ -148,6 +153,7 @@ impl TestCluster {
                 namespace: self.namespace.clone(),
                 name: "istio".to_owned(),
             }),
+            events: true,
         }
     }
 
@@ -219,20 +225,28 @@ impl TestCluster {
         let (output, registry) = watch::channel(Arc::default());
         let stop = CancellationToken::new();
         let cluster = Cluster::connect(&self.config(kubeconfig)).await?;
+        let flows = FlowLog::default();
+        let teller = Teller {
+            cluster: cluster.clone(),
+            declared: declared.clone(),
+            pods: pods_out.clone(),
+            flows: flows.clone(),
+        };
         let parts = Parts { cluster, health: health.clone(), pods, declared: declare };
         let mut tasks = JoinSet::new();
+        tasks.spawn(teller.run(stop.clone()));
         tasks.spawn(Sources::new(parts).run(stop.clone()));
         let token = stop.clone();
         tasks.spawn(async move {
             join(by_files, declared, output, token).await.expect("no panic");
             drop(files);
         });
-        Ok(Followed { pods: pods_out, registry, health, stop, tasks })
+        Ok(Followed { pods: pods_out, registry, health, flows, stop, tasks })
     }
 
     /// Makes an object, or merges into the one that is there.
     pub async fn put(&self, object: &Value) -> Result<DynamicObject> {
-        let api = self.api(object)?;
+        let api = self.api(object);
         let new: DynamicObject = serde_json::from_value(object.clone())?;
         let name = new.metadata.name.clone().unwrap_or_default();
         match api.create(&PostParams::default(), &new).await {
@@ -247,7 +261,7 @@ impl TestCluster {
     pub async fn put_status(&self, object: &Value) -> Result<()> {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let patch = Patch::Merge(object);
-        self.api(object)?.patch_status(name, &PatchParams::default(), &patch).await?;
+        self.api(object).patch_status(name, &PatchParams::default(), &patch).await?;
         Ok(())
     }
 
@@ -255,13 +269,32 @@ impl TestCluster {
     pub async fn remove(&self, object: &Value) -> Result<()> {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-        match self.api(object)?.delete(name, &now).await {
+        match self.api(object).delete(name, &now).await {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             result => result.map(drop).with_context(|| format!("delete {object}")),
         }
     }
 
-    fn api(&self, object: &Value) -> Result<Api<DynamicObject>> {
+    /// The Events about an object of the test, once there are any.
+    pub async fn events(&self, name: &str) -> Result<Vec<Event>> {
+        let api: Api<Event> = Api::namespaced(self.admin.0.clone(), &self.namespace);
+        let is_about = |event: &Event| {
+            event.regarding.as_ref().is_some_and(|it| it.name.as_deref() == Some(name))
+        };
+        let told = async {
+            loop {
+                let all = api.list(&ListParams::default()).await?.items;
+                let about: Vec<Event> = all.into_iter().filter(is_about).collect();
+                if !about.is_empty() {
+                    return Ok(about);
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(DEADLINE, told).await.context("no event in time")?
+    }
+
+    fn api(&self, object: &Value) -> Api<DynamicObject> {
         let text = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
         let (api_version, kind) = (text("apiVersion"), text("kind"));
         let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
@@ -273,10 +306,10 @@ impl TestCluster {
             kind,
         };
         let client = self.admin.0.clone();
-        Ok(match object["metadata"]["namespace"].as_str() {
+        match object["metadata"]["namespace"].as_str() {
             Some(namespace) => Api::namespaced_with(client, namespace, &resource),
             None => Api::all_with(client, &resource),
-        })
+        }
     }
 
     /// Removes what is left of the test.
@@ -302,36 +335,49 @@ impl TestCluster {
 
 impl Followed {
     /// Waits for a registry.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come.
     pub async fn registry(&mut self, wanted: impl Fn(&Snapshot) -> bool) -> Arc<Snapshot> {
         let change = self.registry.wait_for(|snapshot| wanted(snapshot));
-        match timeout(DEADLINE, change).await {
-            Ok(found) => Arc::clone(&found.expect("the task runs")),
-            Err(_) => panic!("the registry did not become it: {:#?}", self.health.sources()),
-        }
+        let found = timeout(DEADLINE, change).await;
+        let found = found.map(|found| Arc::clone(&found.expect("the task runs")));
+        found.unwrap_or_else(|_| panic!("the registry did not come: {:#?}", self.health.sources()))
     }
 
     /// Waits for the pods of the node.
+    ///
+    /// # Panics
+    ///
+    /// If they do not come.
     pub async fn pods(&mut self, wanted: impl Fn(&Pods) -> bool) -> Arc<Pods> {
         let change = self.pods.wait_for(|pods| wanted(pods));
-        match timeout(DEADLINE, change).await {
-            Ok(found) => Arc::clone(&found.expect("the task runs")),
-            Err(_) => panic!("the pods did not become it: {:#?}", self.health.sources()),
-        }
+        let found = timeout(DEADLINE, change).await;
+        let found = found.map(|found| Arc::clone(&found.expect("the task runs")));
+        found.unwrap_or_else(|_| panic!("the pods did not come: {:#?}", self.health.sources()))
     }
 
     /// Waits for a state of the sources.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come.
     pub async fn health(&self, wanted: impl Fn(&Health) -> bool) {
         let holds = async {
             while !wanted(&self.health) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        if timeout(DEADLINE, holds).await.is_err() {
-            panic!("the sources did not become it: {:#?}", self.health.sources());
-        }
+        let is_in_time = timeout(DEADLINE, holds).await.is_ok();
+        assert!(is_in_time, "the sources did not become it: {:#?}", self.health.sources());
     }
 
     /// Ends the sources.
+    ///
+    /// # Panics
+    ///
+    /// If one of their tasks did.
     pub async fn end(mut self) {
         self.stop.cancel();
         while let Some(ended) = self.tasks.join_next().await {

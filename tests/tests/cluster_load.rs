@@ -10,7 +10,10 @@ use std::{
 
 use cap::Cap;
 use exeat_agent::registry::file::Snapshot;
-use exeat_tests::test_cluster::TestCluster;
+use exeat_tests::{
+    api_server::ApiServer,
+    test_cluster::{Followed, TestCluster},
+};
 use serde_json::{Value, json};
 
 #[global_allocator]
@@ -83,6 +86,25 @@ async fn many_entries() {
     );
     assert!(bytes < (count + PODS) * BYTES_PER_ENTRY, "{bytes}");
 
+    let (mut took, snapshots) = change(double, &mut followed, &namespace, count).await;
+    took.sort_unstable();
+    let at = |percent: usize| took[(took.len() - 1) * percent / 100];
+    println!(
+        "{CHANGES} changes in {snapshots} snapshots: seen after {:?}, p99 {:?}",
+        at(50),
+        at(99)
+    );
+    followed.end().await;
+    cluster.finish().await.expect("nothing is left");
+}
+
+/// Changes entries at the given rate. Says after what time each was seen, and in how many snapshots.
+async fn change(
+    double: &ApiServer,
+    followed: &mut Followed,
+    namespace: &str,
+    count: usize,
+) -> (Vec<Duration>, usize) {
     let mut took = Vec::new();
     let mut clock = tokio::time::interval(Duration::from_secs(1) / CHANGES_PER_SECOND);
     let mut waiting: Vec<(String, Instant)> = Vec::new();
@@ -92,7 +114,7 @@ async fn many_entries() {
         tokio::select! {
             _ = clock.tick(), if number < CHANGES => {
                 let host = format!("changed-{number}.example.com");
-                double.insert("serviceentries", entry(&namespace, number % count, &host));
+                double.insert("serviceentries", entry(namespace, number % count, &host));
                 waiting.push((host, Instant::now()));
                 number += 1;
             }
@@ -112,16 +134,8 @@ async fn many_entries() {
                     !is_seen
                 });
             }
-            () = tokio::time::sleep(Duration::from_secs(60)) => panic!("{} changes were lost", waiting.len()),
+            () = tokio::time::sleep(Duration::from_mins(1)) => panic!("{} changes were lost", waiting.len()),
         }
     }
-    took.sort_unstable();
-    let at = |percent: usize| took[(took.len() - 1) * percent / 100];
-    println!(
-        "{CHANGES} changes in {snapshots} snapshots: seen after {:?}, p99 {:?}",
-        at(50),
-        at(99)
-    );
-    followed.end().await;
-    cluster.finish().await.expect("nothing is left");
+    (took, snapshots)
 }

@@ -12,6 +12,8 @@ pub struct Kubernetes {
     pub node: Option<String>,
     /// The settings of an Istio mesh. None: there is no mesh to ask.
     pub mesh_config_map: Option<ConfigMapName>,
+    /// Whether what was found is written into the cluster as Events.
+    pub events: bool,
 }
 
 /// How the API server is reached.
@@ -47,6 +49,7 @@ pub(super) struct RawKubernetes {
     kubeconfig: Option<PathBuf>,
     node_name: Option<super::raw::Name>,
     mesh_config_map: MeshConfigMap,
+    events: super::raw::Yes,
 }
 
 /// `namespace/name`, or `null` for none.
@@ -96,6 +99,7 @@ impl RawKubernetes {
             access: self.kubeconfig.map_or(Access::InCluster, Access::Kubeconfig),
             node: self.node_name.map(|name| name.0),
             mesh_config_map: self.mesh_config_map.0,
+            events: self.events.0,
         })
     }
 }
@@ -114,6 +118,8 @@ mod tests {
         assert_eq!(read("{enabled: false, nodeName: n1}"), None);
         assert_eq!(read("{enabled: false, kubeconfig: /k}"), None);
         assert_eq!(read("{enabled: true}").map(|it| it.access), Some(Access::InCluster));
+        assert_eq!(read("{enabled: true}").map(|it| it.events), Some(true));
+        assert_eq!(read("{enabled: true, events: false}").map(|it| it.events), Some(false));
         let by_file = Some(Access::Kubeconfig("/k".into()));
         assert_eq!(read("{kubeconfig: /k}").map(|it| it.access), by_file);
         assert_eq!(read("{enabled: true, kubeconfig: /k}").map(|it| it.access), by_file);

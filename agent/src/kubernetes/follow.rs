@@ -134,8 +134,8 @@ pub(super) fn status(error: &Error) -> Option<&Status> {
     match error {
         Error::InitialListFailed(kube::Error::Api(status))
         | Error::WatchStartFailed(kube::Error::Api(status))
-        | Error::WatchFailed(kube::Error::Api(status)) => Some(status),
-        Error::WatchError(status) => Some(status),
+        | Error::WatchFailed(kube::Error::Api(status))
+        | Error::WatchError(status) => Some(status),
         Error::InitialListFailed(_)
         | Error::WatchStartFailed(_)
         | Error::WatchFailed(_)

@@ -1,8 +1,8 @@
-//! The cluster as a source: what its API server says of the registry and of this node's pods. Reads
-//! only; where pods are on this node is the business of [`crate::workloads`].
+//! The cluster: what its API server says of the registry and of this node's pods, and what it is
+//! told of them as Events. Nobody's objects are changed. Where pods are on this node is the business of [`crate::workloads`].
 //!
 //! Everything that is followed is one [`source::Source`]. [`follow`] lists it and watches it, a
-//! [`shelf::Shelf`] keeps of it what matters, and [`sources::Sources`] publishes.
+//! [`shelf::Shelf`] keeps of it what matters, and [`sources::Sources`] publishes. [`teller`] tells.
 
 pub mod client;
 mod discovery;
@@ -11,10 +11,12 @@ mod follow;
 pub mod health;
 pub mod join;
 mod library;
+mod notices;
 mod pod;
 mod shelf;
 pub mod source;
 pub mod sources;
+pub mod teller;
 
 use std::sync::Arc;
 
@@ -26,6 +28,8 @@ use crate::registry::object::Read;
 #[derive(Clone, Debug, Default)]
 pub struct Declared {
     pub reads: Vec<Arc<Read>>,
+    /// Those of the cluster that are refused.
+    refused: Vec<(notices::Subject, Arc<Read>)>,
     /// Since when something cannot be followed, so that what it said before is in force.
     pub stale_since: Option<Instant>,
     /// When the first change was noticed that was not published before.

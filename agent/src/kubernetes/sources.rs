@@ -87,7 +87,7 @@ enum Wakeup {
     Publish,
     Look,
     Looked(Result<Served, kube::Error>),
-    Outcome(Source, Outcome),
+    Outcome(Source, Box<Outcome>),
 }
 
 impl Sources {
@@ -122,11 +122,11 @@ impl Sources {
                 Wakeup::Stop => return,
                 Wakeup::Publish => self.publish_registry(),
                 Wakeup::Look => {
-                    self.looks.running = Some(look(self.parts.cluster.client.clone()).boxed())
+                    self.looks.running = Some(look(self.parts.cluster.client.clone()).boxed());
                 }
                 Wakeup::Looked(result) => self.looked(result),
                 Wakeup::Outcome(source, outcome) => {
-                    self.take_in(&source, outcome);
+                    self.take_in(&source, *outcome);
                     self.take_in_what_is_there();
                 }
             }
@@ -150,7 +150,9 @@ impl Sources {
             () = sleep_until(publish.unwrap_or(look)), if publish.is_some() => Wakeup::Publish,
             result = looked => Wakeup::Looked(result),
             () = sleep_until(look), if !is_looking => Wakeup::Look,
-            Some((source, outcome)) = self.streams.next() => Wakeup::Outcome(source, outcome),
+            Some((source, outcome)) = self.streams.next() => {
+                Wakeup::Outcome(source, Box::new(outcome))
+            }
         }
     }
 
@@ -303,11 +305,12 @@ impl Sources {
     /// Follows the pods of namespaces whose entries select some, and no others.
     fn follow_selected_pods(&mut self) {
         let selecting = self.library.selecting();
-        let of = |source: &Source| match source {
-            Source::PodsOf(namespace) => Some(namespace.clone()),
-            _ => None,
-        };
-        let followed: Vec<Box<str>> = self.following.keys().filter_map(of).collect();
+        let mut followed: Vec<Box<str>> = Vec::new();
+        for source in self.following.keys() {
+            if let Source::PodsOf(namespace) = source {
+                followed.push(namespace.clone());
+            }
+        }
         for namespace in followed.iter().filter(|it| !selecting.contains(*it)) {
             self.end(&Source::PodsOf(namespace.clone()));
         }
@@ -350,7 +353,9 @@ impl Sources {
 
     fn publish_declared(&mut self, noticed: Option<Instant>) {
         let stale_since = self.parts.health.failing_since();
-        let declared = Declared { reads: self.library.declared(), stale_since, noticed };
+        let reads = self.library.declared();
+        let refused = self.library.refused(&reads);
+        let declared = Declared { reads, refused, stale_since, noticed };
         self.parts.declared.send_replace(Some(Arc::new(declared)));
     }
 

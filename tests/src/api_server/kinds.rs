@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::store::Shelf;
+use super::store::Drawer;
 
 /// A kind, as one of its definitions says.
 #[derive(Clone, Debug)]
 pub(super) struct Kind {
-    pub(super) kind: String,
+    pub(super) name: String,
     pub(super) is_namespaced: bool,
     /// Those that are served; the preferred one first.
     pub(super) versions: Vec<String>,
@@ -18,7 +18,7 @@ pub(super) struct Kind {
 /// All kinds that are served.
 #[derive(Debug, Default)]
 pub(super) struct Kinds {
-    by_shelf: BTreeMap<Shelf, Kind>,
+    by_drawer: BTreeMap<Drawer, Kind>,
 }
 
 const BUILT_IN: [(&str, &str, &str, bool); 9] = [
@@ -35,22 +35,22 @@ const BUILT_IN: [(&str, &str, &str, bool); 9] = [
 
 impl Kinds {
     pub(super) fn built_in() -> Self {
-        let by_shelf = BUILT_IN.into_iter().map(|(group, plural, kind, is_namespaced)| {
+        let by_drawer = BUILT_IN.into_iter().map(|(group, plural, kind, is_namespaced)| {
             let versions = vec!["v1".to_owned()];
-            let kind = Kind { kind: kind.to_owned(), is_namespaced, versions };
+            let kind = Kind { name: kind.to_owned(), is_namespaced, versions };
             ((group.to_owned(), plural.to_owned()), kind)
         });
-        Self { by_shelf: by_shelf.collect() }
+        Self { by_drawer: by_drawer.collect() }
     }
 
     /// Finds a kind that is served in this version.
-    pub(super) fn find(&self, shelf: &Shelf, version: &str) -> Option<&Kind> {
-        self.by_shelf.get(shelf).filter(|kind| kind.versions.iter().any(|it| it == version))
+    pub(super) fn find(&self, drawer: &Drawer, version: &str) -> Option<&Kind> {
+        self.by_drawer.get(drawer).filter(|kind| kind.versions.iter().any(|it| it == version))
     }
 
     /// Where the objects of a kind are.
-    pub(super) fn shelf_of(&self, plural: &str) -> Option<Shelf> {
-        self.by_shelf.keys().find(|(_, it)| it == plural).cloned()
+    pub(super) fn drawer_of(&self, plural: &str) -> Option<Drawer> {
+        self.by_drawer.keys().find(|(_, it)| it == plural).cloned()
     }
 
     /// Serves what a `CustomResourceDefinition` defines.
@@ -58,21 +58,21 @@ impl Kinds {
         let spec = &definition["spec"];
         let versions = spec["versions"].as_array()?.iter().filter(|it| it["served"] == true);
         let kind = Kind {
-            kind: spec["names"]["kind"].as_str()?.to_owned(),
+            name: spec["names"]["kind"].as_str()?.to_owned(),
             is_namespaced: spec["scope"] == "Namespaced",
             versions: versions.filter_map(|it| Some(it["name"].as_str()?.to_owned())).collect(),
         };
-        self.by_shelf.insert(Self::shelf(definition)?, kind);
+        self.by_drawer.insert(Self::drawer(definition)?, kind);
         Some(())
     }
 
     /// Serves it no longer. Says where its objects are.
-    pub(super) fn undefine(&mut self, definition: &Value) -> Option<Shelf> {
-        let shelf = Self::shelf(definition)?;
-        self.by_shelf.remove(&shelf).map(|_| shelf)
+    pub(super) fn undefine(&mut self, definition: &Value) -> Option<Drawer> {
+        let drawer = Self::drawer(definition)?;
+        self.by_drawer.remove(&drawer).map(|_| drawer)
     }
 
-    fn shelf(definition: &Value) -> Option<Shelf> {
+    fn drawer(definition: &Value) -> Option<Drawer> {
         let spec = &definition["spec"];
         let text = |value: &Value| value.as_str().map(str::to_owned);
         Some((text(&spec["group"])?, text(&spec["names"]["plural"])?))
@@ -81,7 +81,8 @@ impl Kinds {
     /// The list of groups (`/apis`).
     pub(super) fn groups(&self) -> Value {
         let mut groups: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
-        for ((group, _), kind) in self.by_shelf.iter().filter(|((group, _), _)| !group.is_empty()) {
+        for ((group, _), kind) in self.by_drawer.iter().filter(|((group, _), _)| !group.is_empty())
+        {
             let versions = groups.entry(group).or_default();
             for version in &kind.versions {
                 if !versions.contains(&version) {
@@ -103,16 +104,16 @@ impl Kinds {
 
     /// The kinds of a version of a group (`/api/v1`, `/apis/GROUP/VERSION`); none: it has none.
     pub(super) fn resources(&self, group: &str, version: &str) -> Option<Value> {
-        let of_version = |(shelf, kind): &(&Shelf, &Kind)| {
-            shelf.0 == group && kind.versions.iter().any(|it| it == version)
+        let of_version = |(drawer, kind): &(&Drawer, &Kind)| {
+            drawer.0 == group && kind.versions.iter().any(|it| it == version)
         };
         let resources: Vec<Value> = self
-            .by_shelf
+            .by_drawer
             .iter()
             .filter(of_version)
             .map(|((_, plural), kind)| {
                 json!({
-                    "name": plural, "singularName": kind.kind.to_lowercase(), "kind": kind.kind,
+                    "name": plural, "singularName": kind.name.to_lowercase(), "kind": kind.name,
                     "namespaced": kind.is_namespaced,
                     "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"],
                 })

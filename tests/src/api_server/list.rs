@@ -27,7 +27,7 @@ pub(super) fn list(
             Status::expired(revision, store.revision())
         }
     };
-    let all = store.at(&target.shelf, revision).map_err(gone)?;
+    let all = store.at(&target.drawer, revision).map_err(gone)?;
     let mut fitting = all
         .into_iter()
         .filter(|(place, _)| target.namespace.as_ref().is_none_or(|it| *it == place.namespace))
@@ -52,7 +52,7 @@ pub(super) fn list(
     let (version, list) = if is_metadata {
         ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadataList".to_owned())
     } else {
-        (target.api_version(), format!("{}List", kind.kind))
+        (target.api_version(), format!("{}List", kind.name))
     };
     Ok(json!({"kind": list, "apiVersion": version, "metadata": metadata, "items": items}))
 }
@@ -91,7 +91,7 @@ pub(super) fn shown(
             "metadata": object["metadata"],
         });
     }
-    let is_custom = target.shelf.0.contains('.') && !target.shelf.0.ends_with(".k8s.io");
+    let is_custom = target.drawer.0.contains('.') && !target.drawer.0.ends_with(".k8s.io");
     if is_item && !is_custom {
         if let Some(fields) = object.as_object_mut() {
             fields.remove("apiVersion");
@@ -99,7 +99,7 @@ pub(super) fn shown(
         }
     } else {
         object["apiVersion"] = target.api_version().into();
-        object["kind"] = kind.kind.as_str().into();
+        object["kind"] = kind.name.as_str().into();
     }
     object
 }

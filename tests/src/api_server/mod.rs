@@ -69,7 +69,7 @@ impl ApiServer {
         let settings = Settings {
             tokens: [(ADMIN.to_owned(), BTreeSet::new())].into(),
             streams_lists: true,
-            bookmark_every: Duration::from_secs(60),
+            bookmark_every: Duration::from_mins(1),
             epoch: 0,
         };
         let shared = Arc::new(Shared {
@@ -120,8 +120,8 @@ impl ApiServer {
             let mut store = self.shared.store();
             let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
             let (namespace, name) = (text("namespace"), text("name"));
-            if let Some(shelf) = store.kinds.shelf_of(plural) {
-                store.put(&store::Place { shelf, namespace, name }, Some(object));
+            if let Some(drawer) = store.kinds.drawer_of(plural) {
+                store.put(&store::Place { drawer, namespace, name }, Some(object));
             }
         }
         self.shared.tell();
@@ -131,10 +131,10 @@ impl ApiServer {
     pub fn forget_object(&self, plural: &str, namespace: &str, name: &str) {
         {
             let mut store = self.shared.store();
-            let shelf = store.kinds.shelf_of(plural);
+            let drawer = store.kinds.drawer_of(plural);
             let (namespace, name) = (namespace.to_owned(), name.to_owned());
-            if let Some(shelf) = shelf {
-                store.put(&store::Place { shelf, namespace, name }, None);
+            if let Some(drawer) = drawer {
+                store.put(&store::Place { drawer, namespace, name }, None);
             }
             store.compact();
             self.shared.settings().epoch += 1;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{kinds::Kind, status::Status, store::Shelf};
+use super::{kinds::Kind, status::Status, store::Drawer};
 
 /// What a path means.
 #[derive(Debug, Eq, PartialEq)]
@@ -20,7 +20,7 @@ pub(super) enum Path {
 /// Objects of one kind.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Target {
-    pub(super) shelf: Shelf,
+    pub(super) drawer: Drawer,
     pub(super) version: String,
     /// None: of all namespaces, or the kind has none.
     pub(super) namespace: Option<String>,
@@ -54,7 +54,7 @@ impl Path {
             _ => return None,
         };
         Some(Self::Objects(Target {
-            shelf: (group.to_owned(), (*plural).to_owned()),
+            drawer: (group.to_owned(), (*plural).to_owned()),
             version: version.to_owned(),
             namespace,
             name,
@@ -65,7 +65,7 @@ impl Path {
 
 impl Target {
     pub(super) fn api_version(&self) -> String {
-        match self.shelf.0.as_str() {
+        match self.drawer.0.as_str() {
             "" => self.version.clone(),
             group => format!("{group}/{}", self.version),
         }
@@ -106,7 +106,7 @@ impl Query {
         let fields = pairs(self.text("fieldSelector"));
         for (field, _) in &fields {
             let is_known = ["metadata.name", "metadata.namespace"].contains(&field.as_str())
-                || (kind.kind == "Pod"
+                || (kind.name == "Pod"
                     && ["spec.nodeName", "status.phase"].contains(&field.as_str()));
             if !is_known {
                 return Err(Status::bad_request(&format!("field label not supported: {field}")));
@@ -176,10 +176,10 @@ mod tests {
     #[test]
     fn paths() {
         let all = target("/api/v1/pods");
-        assert_eq!(all.shelf, (String::new(), "pods".to_owned()));
+        assert_eq!(all.drawer, (String::new(), "pods".to_owned()));
         assert_eq!((all.namespace, all.name), (None, None));
         let one = target("/apis/networking.istio.io/v1/namespaces/shop/serviceentries/a/status");
-        assert_eq!(one.shelf.1, "serviceentries");
+        assert_eq!(one.drawer.1, "serviceentries");
         assert_eq!(one.namespace.as_deref(), Some("shop"));
         assert!(one.name.as_deref() == Some("a") && one.is_status);
         let namespace = target("/api/v1/namespaces/shop");

@@ -85,16 +85,15 @@ async fn try_answer(
     let is_metadata = header(ACCEPT).is_some_and(|it| it.contains("as=PartialObjectMetadata"));
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let path = Path::parse(request.uri().path()).ok_or_else(Status::no_such_path)?;
-    let target = match path {
-        Path::Objects(target) => target,
-        path => return discovery(shared, &path).map(|value| response(200, &value)),
+    let Path::Objects(target) = path else {
+        return discovery(shared, &path).map(|value| response(200, &value));
     };
-    let kind = shared.store().kinds.find(&target.shelf, &target.version).cloned();
+    let kind = shared.store().kinds.find(&target.drawer, &target.version).cloned();
     let kind = kind.ok_or_else(Status::no_such_path)?;
     let is_watch = request.method() == Method::GET && query.is_set("watch");
     let verb = verb(request.method(), &target, is_watch);
-    if denied.contains(&target.shelf.1) {
-        return Err(Status::forbidden(verb, &target.shelf.1, &target.shelf.0));
+    if denied.contains(&target.drawer.1) {
+        return Err(Status::forbidden(verb, &target.drawer.1, &target.drawer.0));
     }
     if is_watch {
         let watch = Watch::begin(shared, &target, &kind, &query, is_metadata)?;
@@ -156,7 +155,7 @@ fn get(
     };
     let object = store.object(&write::place(target, kind, name)?).cloned();
     let object =
-        object.ok_or_else(|| Status::not_found(&format!("{} \"{name}\"", target.shelf.1)))?;
+        object.ok_or_else(|| Status::not_found(&format!("{} \"{name}\"", target.drawer.1)))?;
     Ok(shown(object, target, kind, is_metadata, false))
 }
 

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use super::kinds::Kinds;
 
 /// Group and plural: what objects are filed under.
-pub(super) type Shelf = (String, String);
+pub(super) type Drawer = (String, String);
 
-/// Where an object is: its shelf, namespace (empty for none) and name.
+/// Where an object is: its drawer, namespace (empty for none) and name.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct Place {
-    pub(super) shelf: Shelf,
+    pub(super) drawer: Drawer,
     pub(super) namespace: String,
     pub(super) name: String,
 }
@@ -90,19 +90,23 @@ impl Store {
         revision < self.compacted
     }
 
-    /// The objects of a shelf as they were at a revision, by namespace and name.
-    pub(super) fn at(&self, shelf: &Shelf, revision: u64) -> Result<BTreeMap<Place, Value>, Gone> {
+    /// The objects of a drawer as they were at a revision, by namespace and name.
+    pub(super) fn at(
+        &self,
+        drawer: &Drawer,
+        revision: u64,
+    ) -> Result<BTreeMap<Place, Value>, Gone> {
         if self.is_forgotten(revision) {
             return Err(Gone);
         }
         let mut objects: BTreeMap<Place, Value> = self
             .objects
             .iter()
-            .filter(|(place, _)| place.shelf == *shelf)
+            .filter(|(place, _)| place.drawer == *drawer)
             .map(|(place, object)| (place.clone(), object.clone()))
             .collect();
         let later = self.history.iter().rev().take_while(|change| change.revision > revision);
-        for change in later.filter(|change| change.place.shelf == *shelf) {
+        for change in later.filter(|change| change.place.drawer == *drawer) {
             match &change.before {
                 Some(before) => objects.insert(change.place.clone(), before.clone()),
                 None => objects.remove(&change.place),
@@ -111,11 +115,11 @@ impl Store {
         Ok(objects)
     }
 
-    /// What happened to a shelf after a revision.
-    pub(super) fn since(&self, shelf: &Shelf, revision: u64) -> Vec<Change> {
+    /// What happened to a drawer after a revision.
+    pub(super) fn since(&self, drawer: &Drawer, revision: u64) -> Vec<Change> {
         let known = self.history.partition_point(|change| change.revision <= revision);
         let later = self.history.range(known..);
-        later.filter(|change| change.place.shelf == *shelf).cloned().collect()
+        later.filter(|change| change.place.drawer == *drawer).cloned().collect()
     }
 
     /// Places in a namespace, now.
@@ -123,9 +127,9 @@ impl Store {
         self.objects.keys().filter(|place| place.namespace == namespace).cloned().collect()
     }
 
-    /// Places of a shelf, now.
-    pub(super) fn places(&self, shelf: &Shelf) -> Vec<Place> {
-        self.objects.keys().filter(|place| place.shelf == *shelf).cloned().collect()
+    /// Places of a drawer, now.
+    pub(super) fn places(&self, drawer: &Drawer) -> Vec<Place> {
+        self.objects.keys().filter(|place| place.drawer == *drawer).cloned().collect()
     }
 }
 
@@ -136,7 +140,11 @@ mod tests {
     use super::{Place, Store};
 
     fn place(name: &str) -> Place {
-        Place { shelf: (String::new(), "pods".into()), namespace: "shop".into(), name: name.into() }
+        Place {
+            drawer: (String::new(), "pods".into()),
+            namespace: "shop".into(),
+            name: name.into(),
+        }
     }
 
     #[test]
@@ -148,17 +156,17 @@ mod tests {
         store.put(&a, Some(json!({"metadata": {}, "n": 2})));
         store.put(&b, Some(json!({"metadata": {}})));
         store.put(&a, None);
-        let then = store.at(&a.shelf, first).expect("known");
+        let then = store.at(&a.drawer, first).expect("known");
         assert_eq!(then.len(), 1);
         assert_eq!(then[&a]["n"], 1);
-        let now = store.at(&a.shelf, store.revision()).expect("known");
+        let now = store.at(&a.drawer, store.revision()).expect("known");
         assert_eq!(now.keys().collect::<Vec<_>>(), [&b]);
-        let since = store.since(&a.shelf, first);
+        let since = store.since(&a.drawer, first);
         assert_eq!(since.len(), 3);
         assert_eq!(since[2].before.as_ref().expect("gone")["metadata"]["resourceVersion"], "5");
         store.compact();
-        assert!(store.is_forgotten(first) && store.at(&a.shelf, first).is_err());
+        assert!(store.is_forgotten(first) && store.at(&a.drawer, first).is_err());
         assert!(!store.is_forgotten(store.revision()));
-        assert!(store.since(&a.shelf, store.revision()).is_empty());
+        assert!(store.since(&a.drawer, store.revision()).is_empty());
     }
 }

@@ -27,7 +27,7 @@ use super::{
 };
 
 /// How long a watch lasts if it does not say.
-const LASTS: Duration = Duration::from_secs(1800);
+const LASTS: Duration = Duration::from_mins(30);
 
 /// Tells watches apart.
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
@@ -133,7 +133,7 @@ impl Watch {
         let shared = Arc::clone(&self.shared);
         let store = shared.store();
         self.told = store.revision();
-        for (place, object) in store.at(&self.target.shelf, self.told).unwrap_or_default() {
+        for (place, object) in store.at(&self.target.drawer, self.told).unwrap_or_default() {
             if self.is_within(&place.namespace) && self.selection.fits(&object) {
                 self.tell("ADDED", object);
             }
@@ -146,10 +146,10 @@ impl Watch {
     fn tell_changes(&mut self) {
         let shared = Arc::clone(&self.shared);
         let store = shared.store();
-        if store.kinds.find(&self.target.shelf, &self.target.version).is_none() {
+        if store.kinds.find(&self.target.drawer, &self.target.version).is_none() {
             self.is_over = true;
         }
-        for change in store.since(&self.target.shelf, self.told) {
+        for change in store.since(&self.target.drawer, self.told) {
             self.told = change.revision;
             self.tell_change(change);
         }
@@ -196,7 +196,7 @@ impl Watch {
         let (version, kind) = if self.is_metadata {
             ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadata")
         } else {
-            (self.target.api_version(), self.kind.kind.as_str())
+            (self.target.api_version(), self.kind.name.as_str())
         };
         let object = json!({"apiVersion": version, "kind": kind, "metadata": metadata});
         self.tell_line(&json!({"type": "BOOKMARK", "object": object}));

@@ -28,7 +28,7 @@ pub(super) fn create(
         };
     let place = place(target, kind, &name)?;
     if store.object(&place).is_some() {
-        return Err(Status::exists(&format!("{} \"{name}\"", target.shelf.1)));
+        return Err(Status::exists(&format!("{} \"{name}\"", target.drawer.1)));
     }
     if kind.is_namespaced && store.object(&namespace(&place.namespace)).is_none() {
         return Err(Status::not_found(&format!("namespaces \"{}\"", place.namespace)));
@@ -41,10 +41,10 @@ pub(super) fn create(
     if kind.is_namespaced {
         metadata["namespace"] = place.namespace.as_str().into();
     }
-    if target.shelf.1 == "namespaces" {
+    if target.drawer.1 == "namespaces" {
         metadata["labels"]["kubernetes.io/metadata.name"] = name.as_str().into();
     }
-    if target.shelf.1 == DEFINITIONS {
+    if target.drawer.1 == DEFINITIONS {
         store.kinds.define(&object).ok_or_else(|| Status::invalid("spec: Required value"))?;
         object["status"] = json!({"conditions": [{"type": "Established", "status": "True"}]});
     }
@@ -96,14 +96,14 @@ pub(super) fn patch(
 /// Deletes an object, and with a definition or a namespace what is in it.
 pub(super) fn delete(store: &mut Store, target: &Target, kind: &Kind) -> Result<Value, Status> {
     let (place, object) = existing(store, target, kind)?;
-    if target.shelf.1 == DEFINITIONS
-        && let Some(shelf) = store.kinds.undefine(&object)
+    if target.drawer.1 == DEFINITIONS
+        && let Some(drawer) = store.kinds.undefine(&object)
     {
-        for place in store.places(&shelf) {
+        for place in store.places(&drawer) {
             store.put(&place, None);
         }
     }
-    if target.shelf.1 == "namespaces" {
+    if target.drawer.1 == "namespaces" {
         for place in store.places_in(&place.name) {
             store.put(&place, None);
         }
@@ -116,7 +116,7 @@ fn existing(store: &Store, target: &Target, kind: &Kind) -> Result<(Place, Value
     let place = place(target, kind, name)?;
     let object = store.object(&place).cloned();
     let object =
-        object.ok_or_else(|| Status::not_found(&format!("{} \"{name}\"", target.shelf.1)))?;
+        object.ok_or_else(|| Status::not_found(&format!("{} \"{name}\"", target.drawer.1)))?;
     Ok((place, object))
 }
 
@@ -127,12 +127,12 @@ pub(super) fn place(target: &Target, kind: &Kind, name: &str) -> Result<Place, S
         (None, false) => String::new(),
         _ => return Err(Status::no_such_path()),
     };
-    Ok(Place { shelf: target.shelf.clone(), namespace, name: name.to_owned() })
+    Ok(Place { drawer: target.drawer.clone(), namespace, name: name.to_owned() })
 }
 
 fn namespace(name: &str) -> Place {
-    let shelf = (String::new(), "namespaces".to_owned());
-    Place { shelf, namespace: String::new(), name: name.to_owned() }
+    let drawer = (String::new(), "namespaces".to_owned());
+    Place { drawer, namespace: String::new(), name: name.to_owned() }
 }
 
 /// What a write cannot change.

@@ -1,7 +1,10 @@
 //! The agent's sources against an API server: the double, or the one that `EXEAT_TEST_KUBECONFIG`
 //! leads to. What a real one cannot be made to do says so in the output of its test.
 
+#![cfg(test)]
+
 mod agent;
+mod events;
 mod objects;
 mod outages;
 mod registry;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use exeat_agent::kubernetes::health::Health;
+use exeat_agent::{kubernetes::health::Health, workloads::pod::Pods};
 use tokio::time::Instant;
 
 use super::{
@@ -50,7 +50,7 @@ async fn while_the_server_is_gone_the_last_good_state_stays_and_ages() {
 
     cluster.gate.open();
     followed.registry(declares(&cluster, &["b.example.com", "c.example.com"])).await;
-    followed.pods(|it| it.is_empty()).await;
+    followed.pods(Pods::is_empty).await;
     followed.registry(|it| it.stale_since.is_none()).await;
     finish(cluster, followed).await;
 }

@@ -1,5 +1,6 @@
 //! Pods: those of this node, and those that entries select as their endpoints.
 
+use exeat_agent::workloads::pod::Pods;
 use serde_json::json;
 
 use super::{
@@ -54,7 +55,7 @@ async fn pods_end() {
     let mut ended = running(&web, "10.244.0.5");
     ended["status"]["phase"] = "Succeeded".into();
     cluster.put_status(&ended).await.expect("a status");
-    followed.pods(|it| it.is_empty()).await;
+    followed.pods(Pods::is_empty).await;
     finish(cluster, followed).await;
 }
 

@@ -10,6 +10,7 @@ use serde_yaml::Value;
 
 use super::{
     fetched::Fetched,
+    notices::Subject,
     pod::{NodePod, gather},
     shelf::{Event, Key, Shelf},
     source::Source,
@@ -19,6 +20,7 @@ use crate::{
         kubernetes::service,
         labels::Labels,
         object::{self, Content, Read},
+        report::ObjectRef,
     },
     workloads::pod::Pods,
 };
@@ -38,6 +40,8 @@ pub(super) struct Library {
     pods: Shelf<NodePod>,
     /// All else, and what there is to say of the pods of this node.
     objects: BTreeMap<Source, Shelf<Arc<Read>>>,
+    /// Who the objects are that are refused.
+    refused: BTreeMap<ObjectRef, Subject>,
 }
 
 impl Library {
@@ -63,6 +67,7 @@ impl Library {
             Source::Mesh | Source::PodsOf(_) | Source::Objects(_) => {
                 let (event, document) =
                     kept(event, resource, |document| Some(Arc::new(object::read(document))));
+                self.note_refused(resource, &event, document.as_ref());
                 let is_of_interest = self.is_of_interest(&event, document.as_ref());
                 let is_changed = self.shelf(source).apply(event);
                 changed.registry = is_changed && is_of_interest;
@@ -71,6 +76,44 @@ impl Library {
             }
         }
         changed
+    }
+
+    /// Remembers who an object is while it is refused.
+    fn note_refused(
+        &mut self,
+        resource: &ApiResource,
+        event: &Event<Arc<Read>>,
+        document: Option<&Value>,
+    ) {
+        let (Event::InitApply(_, read) | Event::Apply(_, read)) = event else {
+            return;
+        };
+        let metadata = document.and_then(|document| document.get("metadata"));
+        let uid = metadata.and_then(|it| it.get("uid")).and_then(Value::as_str);
+        match uid.filter(|_| read.is_invalid()) {
+            Some(uid) => {
+                let ObjectRef { namespace, name, .. } = read.object.clone();
+                let (api_version, kind) = (resource.api_version.clone(), resource.kind.clone());
+                let subject = Subject { api_version, kind, namespace, name, uid: uid.to_owned() };
+                self.refused.insert(read.object.clone(), subject);
+            }
+            None => drop(self.refused.remove(&read.object)),
+        }
+    }
+
+    /// The objects that are refused; `declared` is what is declared.
+    pub(super) fn refused(&mut self, declared: &[Arc<Read>]) -> Vec<(Subject, Arc<Read>)> {
+        let invalid = declared.iter().filter(|read| read.is_invalid());
+        let refused: Vec<(Subject, Arc<Read>)> = invalid
+            .filter_map(|read| Some((self.refused.get(&read.object)?.clone(), Arc::clone(read))))
+            .collect();
+        // Others were deleted.
+        if refused.len() < self.refused.len() {
+            let still: BTreeSet<&ObjectRef> =
+                refused.iter().map(|(_, read)| &read.object).collect();
+            self.refused.retain(|object, _| still.contains(object));
+        }
+        refused
     }
 
     fn shelf(&mut self, source: &Source) -> &mut Shelf<Arc<Read>> {
@@ -102,22 +145,19 @@ impl Library {
 
     /// The pods of this node.
     pub(super) fn pods(&self) -> Pods {
-        let labels: BTreeMap<&str, &Labels> = self
-            .contents(&Source::namespaces())
-            .filter_map(|content| match content {
-                Content::Namespace(it) => Some((it.header.name(), &it.header.labels)),
-                _ => None,
-            })
-            .collect();
+        let mut labels: BTreeMap<&str, &Labels> = BTreeMap::new();
+        for content in self.contents(&Source::namespaces()) {
+            if let Content::Namespace(it) = content {
+                labels.insert(it.header.name(), &it.header.labels);
+            }
+        }
         gather(self.pods.values(), |namespace| labels.get(namespace).copied())
     }
 
     /// Namespaces in which an entry selects its endpoints by label.
     pub(super) fn selecting(&self) -> BTreeSet<Box<str>> {
-        let entries = self.objects.iter().filter(|(source, _)| match source {
-            Source::Objects(kind) => kind.kind == "ServiceEntry",
-            _ => false,
-        });
+        let is_entries = |source: &Source| matches!(source, Source::Objects(kind) if kind.kind == "ServiceEntry");
+        let entries = self.objects.iter().filter(|(source, _)| is_entries(source));
         let contents =
             entries.flat_map(|(_, shelf)| shelf.values()).filter_map(|it| match &it.content {
                 Some(Content::ServiceEntry(entry)) if entry.selector.is_some() => {

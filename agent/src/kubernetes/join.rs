@@ -45,7 +45,7 @@ pub async fn join(
         tell_reports(joined.reports.iter().filter(|report| known.binary_search(report).is_err()));
         tracing::debug!(
             objects = joined.objects,
-            in_force = joined.in_force.len(),
+            in_force = joined.in_force().len(),
             "registry changed"
         );
         output.send_replace(Arc::new(Snapshot {

@@ -199,7 +199,7 @@ impl Metrics {
 fn objects(state: &State) -> BTreeMap<(String, &'static str), u64> {
     let mut counts = BTreeMap::new();
     let loaded = &state.source.loaded;
-    for object in &loaded.in_force {
+    for object in loaded.in_force() {
         *counts.entry((object.kind.clone(), "in-force")).or_default() += 1;
     }
     let invalid: std::collections::BTreeSet<_> = loaded

@@ -175,7 +175,7 @@ fn tell(new: &Loaded, old: &Loaded) {
     tell_reports(new.reports.iter().filter(|report| !old.reports.contains(report)));
     tracing::info!(
         objects = new.objects,
-        in_force = new.in_force.len(),
+        in_force = new.in_force().len(),
         unreadable = new.errors.len(),
         "registry changed"
     );

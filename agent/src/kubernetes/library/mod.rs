@@ -41,7 +41,7 @@ pub(super) struct Library {
     /// All else, and what there is to say of the pods of this node.
     objects: BTreeMap<Source, Shelf<Arc<Read>>>,
     /// Who the objects are that are refused.
-    refused: BTreeMap<ObjectRef, Subject>,
+    refused: BTreeMap<Arc<ObjectRef>, Subject>,
 }
 
 impl Library {
@@ -92,10 +92,10 @@ impl Library {
         let uid = metadata.and_then(|it| it.get("uid")).and_then(Value::as_str);
         match uid.filter(|_| read.is_invalid()) {
             Some(uid) => {
-                let ObjectRef { namespace, name, .. } = read.object.clone();
+                let ObjectRef { namespace, name, .. } = ObjectRef::clone(&read.object);
                 let (api_version, kind) = (resource.api_version.clone(), resource.kind.clone());
                 let subject = Subject { api_version, kind, namespace, name, uid: uid.to_owned() };
-                self.refused.insert(read.object.clone(), subject);
+                self.refused.insert(Arc::clone(&read.object), subject);
             }
             None => drop(self.refused.remove(&read.object)),
         }
@@ -109,7 +109,7 @@ impl Library {
             .collect();
         // Others were deleted.
         if refused.len() < self.refused.len() {
-            let still: BTreeSet<&ObjectRef> =
+            let still: BTreeSet<&Arc<ObjectRef>> =
                 refused.iter().map(|(_, read)| &read.object).collect();
             self.refused.retain(|object, _| still.contains(object));
         }

@@ -25,11 +25,9 @@ pub struct Loaded {
     pub errors: Vec<Arc<LoadError>>,
     /// Objects that were read, valid or not.
     pub objects: usize,
-    /// Objects that are in force.
-    pub in_force: BTreeSet<ObjectRef>,
     /// By file, what it said when it could last be read.
     files: BTreeMap<PathBuf, Arc<[Read]>>,
-    contents: BTreeMap<ObjectRef, Content>,
+    contents: BTreeMap<Arc<ObjectRef>, Content>,
 }
 
 /// A file or folder that could not be read or parsed.
@@ -86,6 +84,11 @@ impl Loaded {
             Self { errors: files.errors.clone(), files: files.files.clone(), ..Self::default() };
         settle(&mut loaded, cluster, previous);
         loaded
+    }
+
+    /// Objects that are in force.
+    pub fn in_force(&self) -> impl ExactSizeIterator<Item = &ObjectRef> {
+        self.contents.keys().map(AsRef::as_ref)
     }
 
     /// Whether nobody who reads either can tell them apart.
@@ -218,10 +221,9 @@ fn settle(loaded: &mut Loaded, cluster: &[Arc<Read>], previous: Option<&Loaded>)
             ));
         }
         if let Some(content) = read.content.as_ref().or(kept) {
-            loaded.contents.insert(read.object.clone(), content.clone());
+            loaded.contents.insert(Arc::clone(&read.object), content.clone());
         }
     }
-    loaded.in_force = loaded.contents.keys().cloned().collect();
     loaded.registry = Registry::new(loaded.contents.values().cloned());
     loaded.reports.sort();
 }

@@ -68,7 +68,7 @@ fn folders_are_read_by_suffix_and_order() {
     assert_eq!(hosts(&loaded), ["first.example", "y.example"]);
     assert_eq!(codes(&loaded), ["E-DUPLICATE"]);
     assert_eq!((loaded.objects, loaded.errors.len()), (3, 0));
-    assert_eq!(loaded.in_force.len(), 2);
+    assert_eq!(loaded.in_force().len(), 2);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::{
     admin::{self, Pages},
     config::Config,
     datapath::{Datapath, EventSource},
+    endpoints::{self, book::Book, keeper::Keeper, memory::Memory},
     flows::FlowLog,
     metrics::Metrics,
     observer::{self, Observer, pump},
@@ -69,19 +70,33 @@ where
     let (late_asker, late_desk) = desk();
     let (deferred, events_deferred) = mpsc::channel(deferred::QUEUE);
     let deferrals = Deferrals { events: events_deferred, asker: late_asker };
-    let mut reconcile = reconcile.with_deferred(deferrals);
+    let (reader, endpoints) = endpoints::pair();
+    let mut reconcile = reconcile.with_deferred(deferrals).with_endpoints(reader);
     let mut tasks: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
     let resolver = Hickory::new(&config.dns.resolvers).context("set the resolver library up")?;
-    let token = stop.clone();
+    let resolver = Arc::new(resolver);
+    let (token, asked) = (stop.clone(), Arc::clone(&resolver));
     tasks.spawn(async move {
-        names.run(resolver, token).await;
+        names.run(asked, token).await;
         ("names", Ok(()))
     });
-    let resolver = Hickory::new(&config.dns.resolvers).context("set the resolver library up")?;
+    let (token, asked) = (stop.clone(), Arc::clone(&resolver));
+    tasks.spawn(async move {
+        late_desk.run(asked, token).await;
+        ("late names", Ok(()))
+    });
+    let memory = Memory::beside(&config.socket);
+    let keeper = Keeper {
+        desk: endpoints,
+        resolver,
+        book: Book::new(memory.read(), config.dns.minimum_ttl),
+        memory: Some(memory),
+        counts: metrics.endpoints.clone(),
+    };
     let token = stop.clone();
     tasks.spawn(async move {
-        late_desk.run(resolver, token).await;
-        ("late names", Ok(()))
+        keeper.run(token).await;
+        ("endpoints", Ok(()))
     });
     reconcile.start().await.context("start enforcement")?;
 

@@ -31,7 +31,9 @@ impl<R: Resolve> Keeper<R> {
     async fn keep(self) {
         let Self { mut desk, resolver, mut book, mut memory, counts } = self;
         // What was remembered is in use at once.
-        desk.known.send_replace(book.known());
+        if !book.known().is_empty() {
+            desk.known.send_replace(book.known());
+        }
         let resolver = &resolver;
         let mut under_way = FuturesUnordered::new();
         loop {

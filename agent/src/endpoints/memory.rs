@@ -107,7 +107,8 @@ mod tests {
         let mut memory = Memory::beside(&socket);
         assert_eq!(memory.read(), Known::new(), "there was none before");
         let addressed = known(&[("a.example.com", &["192.0.2.1", "2001:db8::1"])]);
-        let all = known(&[("a.example.com", &["192.0.2.1", "2001:db8::1"]), ("b.example.com", &[])]);
+        let all =
+            known(&[("a.example.com", &["192.0.2.1", "2001:db8::1"]), ("b.example.com", &[])]);
         memory.write(&all);
         assert_eq!(Memory::beside(&socket).read(), addressed, "what has no address is asked anew");
     }

@@ -67,16 +67,18 @@ fn selected<'a>(
 ) -> impl Iterator<Item = HostPattern> + 'a {
     let namespace = entry.header.namespace();
     entry.selector.iter().flat_map(move |selector| {
-        let members = registry.workload_entries().iter().filter(move |it| {
-            it.header.namespace() == namespace && selects(selector, &it.labels)
-        });
+        let members = registry
+            .workload_entries()
+            .iter()
+            .filter(move |it| it.header.namespace() == namespace && selects(selector, &it.labels));
         members.filter_map(|it| name(&it.endpoint.address)).cloned()
     })
 }
 
 /// Names of the endpoints that Gloo's services select.
 fn of_gloo(registry: &Registry) -> impl Iterator<Item = HostPattern> + '_ {
-    let named = registry.external_endpoints().iter().filter_map(|it| Some((it, name(&it.address)?)));
+    let named =
+        registry.external_endpoints().iter().filter_map(|it| Some((it, name(&it.address)?)));
     let is_selected = |labels: &Labels| {
         let mut services = registry.external_services().iter();
         services.any(|it| !it.selector.is_empty() && selects(&it.selector, labels))

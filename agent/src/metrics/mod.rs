@@ -104,6 +104,8 @@ impl Preseeded {
     }
 }
 
+pub(crate) const ENDPOINT_NAMES_HELP: &str = "Names that stand for endpoints: resolved, kept while the resolvers are silent, without an address, never answered, too many";
+
 /// How names that stand for endpoints are resolved.
 #[derive(Clone, Debug, Default)]
 pub struct EndpointNames(
@@ -194,10 +196,7 @@ impl Metrics {
             .with_all([("name", self.preseeded.names()), ("flow", self.preseeded.flows())].map(
                 |(kind, count)| (vec![("kind", kind.to_owned())], Value::Count(count)),
             )),
-            Family::gauge(
-                "endpoint_names",
-                "Names that stand for endpoints: resolved, kept while the resolvers are silent, without an address, never answered, too many",
-            )
+            Family::gauge("endpoint_names", ENDPOINT_NAMES_HELP)
             .with_all(self.endpoints.counts().map(|(state, count)| {
                 (vec![("state", state.to_owned())], Value::Count(count as u64))
             })),

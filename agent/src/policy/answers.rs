@@ -38,7 +38,8 @@ impl Answers {
     ) -> Found {
         let addresses = self.resolved.get(name).into_iter().flatten().copied();
         let is_internal = |address: IpAddr| {
-            Address::from(address).is_never_public() || cluster.iter().any(|net| net.contains(&address))
+            Address::from(address).is_never_public()
+                || cluster.iter().any(|net| net.contains(&address))
         };
         let (guarded, usable) =
             addresses.partition(|address| is_internal(*address) && !is_declared(*address));

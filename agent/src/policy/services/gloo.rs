@@ -56,7 +56,8 @@ pub(super) fn declare(
     if !is_whole {
         return Vec::new();
     }
-    let found = endpoints.iter().map(|it| linking.addresses(&it.address, |ip| is_listed(&endpoints, ip)));
+    let found =
+        endpoints.iter().map(|it| linking.addresses(&it.address, |ip| is_listed(&endpoints, ip)));
     let found = found.collect();
     let form = Form { service, home, endpoints, found, linking };
     let (wild, exact): (Vec<HostPattern>, Vec<HostPattern>) =

@@ -12,7 +12,8 @@ use exeat_tests::wait;
 
 use super::envoy::wait_until_listens;
 use super::stage::{
-    NO_SUCH_HOST, apply, assert_no_page, assert_page, at, configure, curl, ip, kube_proxy, prepare,
+    NO_SUCH_HOST, apply, as_gateway, assert_no_page, assert_page, at, configure, curl, ip,
+    kube_proxy, prepare,
 };
 
 const SITE: &str = "203.0.113.83";
@@ -52,13 +53,14 @@ fn mode(scene: &mut Scene, mode: &str) {
     if scene.agent.is_some() {
         scene.kill_agent().expect("a kill");
     }
-    configure(scene, |config| config.replace("mode: REGISTRY_ONLY", &format!("mode: {mode}")));
+    let mode = format!("mode: {mode}");
+    configure(scene, |config| as_gateway(config.replace("mode: REGISTRY_ONLY", &mode)));
     scene.start_agent().expect("an agent");
 }
 
 #[test]
 fn open_then_closed_then_declared_then_through_the_gateway() {
-    let pods = [("default", "sleep"), ("istio-system", "egressgateway")];
+    let pods = [("default", "sleep"), ("istio-system", "gateway")];
     let mut scene = prepare("asm-steps", pods);
     let (sleep, gateway) = (scene.world.web.clone(), scene.world.ledger.clone());
     scene.world.dns.set("aliyun.com", &[ip(SITE)], 3600);

@@ -6,16 +6,17 @@ use exeat_tests::probe::Reached;
 
 use super::envoy::Envoy;
 use super::stage::{
-    NO_SUCH_HOST, NOT_CONNECTED, TLS_REFUSED, apply, assert_no_page, assert_page, at, curl, ip,
-    kube_proxy, prepare,
+    NO_SUCH_HOST, NOT_CONNECTED, TLS_REFUSED, apply, as_gateway, assert_no_page, assert_page, at,
+    configure, curl, ip, kube_proxy, prepare,
 };
 
 const SITE: [&str; 2] = ["203.0.113.80", "2001:db8::80"];
 
 #[test]
 fn flows_go_through_envoy_by_host_and_by_server_name() {
-    let pods = [("egress", "sleep"), ("istio-system", "egressgateway")];
+    let pods = [("egress", "sleep"), ("istio-system", "gateway")];
     let mut scene = prepare("istio-gateway", pods);
+    configure(&scene, as_gateway);
     apply(&scene, "istio-egress-gateway.yaml");
     let (sleep, gateway) = (scene.world.web.clone(), scene.world.ledger.clone());
     let (v4, v6) = (gateway.v4.to_string(), gateway.v6.to_string());

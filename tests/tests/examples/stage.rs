@@ -28,6 +28,11 @@ pub(crate) fn configure(scene: &Scene, change: impl FnOnce(String) -> String) {
     scene.files.write_config(&config).expect("a configuration");
 }
 
+/// A configuration in which the pod `gateway` has the label that Istio's egress gateways have.
+pub(crate) fn as_gateway(config: String) -> String {
+    config.replace("{app: gateway}", "{app: gateway, istio: egressgateway}")
+}
+
 /// Gives the internet addresses beside those of the documentation prefixes.
 pub(crate) fn add_to_internet(scene: &Scene, addresses: &[&str]) {
     let routes = addresses.iter().map(|it| format!("route add local {it} dev lo\n"));

@@ -1,6 +1,9 @@
 //! Addresses of names, beside the registry: what DNS told the agent, and what the agent tells pods.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use exeat_common::address::Address;
 use ipnet::IpNet;
@@ -27,6 +30,13 @@ pub(super) struct Found {
 }
 
 impl Answers {
+    /// The names that have other addresses in `after`.
+    pub(super) fn moved<'a>(&'a self, after: &'a Self) -> BTreeSet<&'a HostPattern> {
+        let (before, after) = (&self.resolved, &after.resolved);
+        let is_other = |name: &&HostPattern| before.get(*name) != after.get(*name);
+        before.keys().chain(after.keys()).filter(is_other).collect()
+    }
+
     /// The addresses of `name`, by the guard that also holds for what workloads are told: loopback,
     /// link-local and the like, and what is in `cluster` (`clusterCidrs`). Addresses that the entry
     /// itself has written down pass.

@@ -35,7 +35,9 @@ fn start_gateway(scene: &Scene, pod: &Pod) -> Background {
     );
     fs::write(&config, text).expect("a configuration");
     let mut command = pod.command(scene.files.binary()).expect("a command");
-    command.args(["gateway", "--config"]).arg(&config).stdin(Stdio::null()).stdout(Stdio::null());
+    command.args(["gateway", "--config"]).arg(&config).stdin(Stdio::null());
+    let words = fs::File::create(dir.join("gateway.words")).expect("a file");
+    command.stdout(words.try_clone().expect("the file")).stderr(words);
     let gateway = Background::new(command.spawn().expect("start exeat gateway"));
     wait_until_listens(pod, &[80]);
     gateway

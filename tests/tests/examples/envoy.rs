@@ -40,6 +40,7 @@ impl Envoy {
         let (config, log) = (dir.join("gateway.yaml"), dir.join("gateway.log"));
         let bootstrap = bootstrap(hosts, &log.display().to_string());
         std::fs::write(&config, bootstrap).expect("a configuration");
+        let words = std::fs::File::create(dir.join("gateway.words")).expect("a file");
         let child = pod
             .command(binary())
             .expect("a command")
@@ -48,6 +49,7 @@ impl Envoy {
             .args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"])
             .args(["--file-flush-interval-msec", "20"])
             .stdout(Stdio::null())
+            .stderr(words)
             .spawn()
             .expect("start Envoy");
         let envoy = Self { log, _process: Background::new(child) };

@@ -1,10 +1,11 @@
 //! Where a connection goes: HTTP by its host, TLS by its server name.
 
-use exeat_tests::gateway::{AUTO, HTTP, TLS, TLS_TO_8443};
+use exeat_tests::gateway::{AUTO, HTTP, NAMESPACE, TLS, TLS_TO_8443};
 use exeat_tests::node::Family;
 use exeat_tests::servers::PAGE;
+use exeat_tests::wait;
 
-use crate::{arrived, arrived_at_www, scene};
+use crate::{WITHIN, arrived, arrived_at_www, scene};
 
 #[test]
 fn http_goes_by_its_host_and_what_is_not_declared_gets_502() {

@@ -175,7 +175,9 @@ fn names_of_endpoints_are_not_asked_and_that_is_said() {
     let (value, _) = explain(&format!("{line} --resolve us.example.net=203.0.113.9"));
     assert_eq!(value["rewrite"], json!(["203.0.113.9:443"]));
     // The twin: an entry that has none at all.
-    let (value, _) = explain("--namespace x --host gone.example.com --port 443 --resolve us.example.net=203.0.113.9 --resolve uk.example.net=203.0.113.9");
+    let (value, _) = explain(
+        "--namespace x --host gone.example.com --port 443 --resolve us.example.net=203.0.113.9 --resolve uk.example.net=203.0.113.9",
+    );
     assert_eq!(value["reason"], "no-upstream");
     assert!(!value["notes"].to_string().contains("--resolve"), "{}", value["notes"]);
 }

@@ -106,11 +106,11 @@ impl Reader {
         let end = Instant::now() + WAIT;
         let is_settled = |known: &Arc<Known>| wanted.iter().all(|name| known.contains_key(name));
         // Whoever is late, and whoever is gone, is not waited for.
-        match timeout_at(end, self.known.wait_for(is_settled)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) | Err(_) => tracing::warn!(
+        let settled = timeout_at(end, self.known.wait_for(is_settled)).await;
+        if !matches!(settled, Ok(Ok(_))) {
+            tracing::warn!(
                 "endpoints that are names are not all resolved yet: what leads to them is denied until then"
-            ),
+            );
         }
     }
 }

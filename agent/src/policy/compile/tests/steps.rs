@@ -167,13 +167,13 @@ fn follow(registry: &Registry, all: &[Answers]) -> Vec<bool> {
         let mut ids = compiler.ids.clone();
         let before = compiler.image().cloned().unwrap_or_default();
         let change = compiler.update(&input);
-        let compiled = compile(&input, &mut ids);
-        assert_eq!(compiler.image(), Some(&compiled.image), "{answers:?}");
-        assert_eq!(compiler.reports(), compiled.reports, "{answers:?}");
+        let anew = compile(&input, &mut ids);
+        assert_eq!(compiler.image(), Some(&anew.image), "{answers:?}");
+        assert_eq!(compiler.reports(), anew.reports, "{answers:?}");
         steps.push(match change {
             Change::Whole(_) => false,
             Change::Steps(steps) => {
-                assert_eq!(steps, diff(&before, &compiled.image), "{answers:?}");
+                assert_eq!(steps, diff(&before, &anew.image), "{answers:?}");
                 true
             }
         });

@@ -56,7 +56,7 @@ fn mode(scene: &mut Scene, mode: &str) {
         scene.kill_agent().expect("a kill");
     }
     let mode = format!("mode: {mode}");
-    configure(scene, |config| as_gateway(config.replace("mode: REGISTRY_ONLY", &mode)));
+    configure(scene, |config| as_gateway(&config.replace("mode: REGISTRY_ONLY", &mode)));
     scene.start_agent().expect("an agent");
 }
 

@@ -1,4 +1,4 @@
-//! The egress gateway of Istio's ServiceEntry page, with a real Envoy as the gateway: flows of pods
+//! The egress gateway of Istio's `ServiceEntry` page, with a real Envoy as the gateway: flows of pods
 //! go to it and nowhere else, it goes on by host and by server name, and the registry holds for it too.
 
 use exeat_tests::pod_client::{Kind, probe_outside_cgroup};
@@ -16,7 +16,7 @@ const SITE: [&str; 2] = ["203.0.113.80", "2001:db8::80"];
 fn flows_go_through_envoy_by_host_and_by_server_name() {
     let pods = [("egress", "sleep"), ("istio-system", "gateway")];
     let mut scene = prepare("istio-gateway", pods);
-    configure(&scene, as_gateway);
+    configure(&scene, |config| as_gateway(&config));
     apply(&scene, "istio-egress-gateway.yaml");
     let (sleep, gateway) = (scene.world.web.clone(), scene.world.ledger.clone());
     let (v4, v6) = (gateway.v4.to_string(), gateway.v6.to_string());

@@ -29,7 +29,7 @@ pub(crate) fn configure(scene: &Scene, change: impl FnOnce(String) -> String) {
 }
 
 /// A configuration in which the pod `gateway` has the label that Istio's egress gateways have.
-pub(crate) fn as_gateway(config: String) -> String {
+pub(crate) fn as_gateway(config: &str) -> String {
     config.replace("{app: gateway}", "{app: gateway, istio: egressgateway}")
 }
 

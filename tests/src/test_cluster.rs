@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use exeat_agent::{
     config::kubernetes::{Access, ConfigMapName, Kubernetes},
     flows::FlowLog,
@@ -46,12 +46,24 @@ pub const REAL: &str = "EXEAT_TEST_KUBECONFIG";
 /// Token of whoever may not do everything, with the double.
 const LIMITED: &str = "limited-token";
 /// All that the agent reads, by group.
-const READ: [(&str, &[&str]); 5] = [
+const READ: [(&str, &[&str]); 7] = [
     ("", &["pods", "services", "namespaces", "configmaps"]),
     ("discovery.k8s.io", &["endpointslices"]),
     ("apiextensions.k8s.io", &["customresourcedefinitions"]),
-    ("networking.istio.io", &["serviceentries"]),
-    ("networking.gloo.solo.io", &["externalservices"]),
+    (
+        "networking.istio.io",
+        &[
+            "destinationrules",
+            "gateways",
+            "serviceentries",
+            "sidecars",
+            "virtualservices",
+            "workloadentries",
+        ],
+    ),
+    ("networking.gloo.solo.io", &["externalendpoints", "externalservices", "routetables"]),
+    ("admin.gloo.solo.io", &["workspaces", "workspacesettings"]),
+    ("istio.alibabacloud.com", &["asmegresstrafficpolicies"]),
 ];
 /// How long anything may take.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -68,8 +80,20 @@ pub struct TestCluster {
     pub node: String,
     admin: AdminClient,
     kubeconfig: PathBuf,
+    _folder: Folder,
     tasks: JoinSet<()>,
     _gate_stop: oneshot::Sender<()>,
+}
+
+/// Holds the files of one test, and goes with it.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Nothing is to be done about one that cannot be removed.
+        drop(std::fs::remove_dir_all(&self.0));
+    }
 }
 
 /// Goes past the gate.
@@ -100,6 +124,7 @@ impl TestCluster {
         let namespace = format!("exeat-{test}-{}", std::process::id());
         let folder = std::env::temp_dir().join(&namespace);
         std::fs::create_dir_all(&folder)?;
+        let guard = Folder(folder.clone());
         let real = std::env::var_os(REAL);
         let (double, file) = if let Some(path) = real {
             (None, Kubeconfig::read_from(path).context(REAL)?)
@@ -128,8 +153,17 @@ impl TestCluster {
         let gated = gated(file, &gate, &name);
         std::fs::write(&kubeconfig, serde_json::to_string(&gated)?)?;
         let node = format!("node-{namespace}");
-        let cluster =
-            Self { double, gate, namespace, node, admin, kubeconfig, tasks, _gate_stop: gate_stop };
+        let cluster = Self {
+            double,
+            gate,
+            namespace,
+            node,
+            admin,
+            kubeconfig,
+            tasks,
+            _gate_stop: gate_stop,
+            _folder: guard,
+        };
         let namespace = cluster.namespace.clone();
         cluster
             .put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}))
@@ -254,7 +288,9 @@ impl TestCluster {
             result => return result.with_context(|| format!("create {object}")),
         }
         let patched = api.patch(&name, &PatchParams::default(), &Patch::Merge(object)).await;
-        patched.with_context(|| format!("patch {object}"))
+        let patched = patched.with_context(|| format!("patch {object}"))?;
+        ensure!(patched.metadata.deletion_timestamp.is_none(), "{name} is still being deleted");
+        Ok(patched)
     }
 
     /// Merges into the status of an object, which clients cannot write with the rest.
@@ -324,9 +360,6 @@ impl TestCluster {
                     json!({"apiVersion": version, "kind": kind, "metadata": {"name": self.role()}});
                 self.remove(&role).await?;
             }
-        }
-        if let Some(folder) = self.kubeconfig.parent() {
-            std::fs::remove_dir_all(folder)?;
         }
         self.tasks.shutdown().await;
         Ok(())

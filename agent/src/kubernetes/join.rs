@@ -1,8 +1,14 @@
 //! Files and the cluster to one registry.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::Declared;
@@ -27,7 +33,9 @@ pub async fn join(
             changed = files.changed() => if changed.is_err() { return ended(&stop).await },
             changed = cluster.changed() => if changed.is_err() { return ended(&stop).await },
         }
+        let started = Instant::now();
         let Some(declared) = cluster.borrow_and_update().clone() else { continue };
+        declared.take();
         let by_files = Arc::clone(&files.borrow_and_update());
         let before = Arc::clone(&output.borrow());
         let (loaded, age) = (Arc::clone(&by_files.loaded), Age::of(&by_files, &declared));
@@ -55,7 +63,18 @@ pub async fn join(
             noticed: age.noticed.filter(|_| !is_first && !is_same),
         }));
         is_first = false;
+        rest(started.elapsed(), &stop).await;
     }
+}
+
+/// How much longer than it works the task rests, and how long at most: so that a cluster that
+/// changes without end has a quarter of one core, and a change is seen within a tenth of a second.
+const REST: u32 = 3;
+const LONGEST_REST: Duration = Duration::from_millis(50);
+
+async fn rest(worked: Duration, stop: &CancellationToken) {
+    let rest = (worked * REST).min(LONGEST_REST);
+    stop.run_until_cancelled(sleep(rest)).await;
 }
 
 /// A source that ended is a fault, unless everything ends.

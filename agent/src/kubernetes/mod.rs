@@ -18,20 +18,36 @@ pub mod source;
 pub mod sources;
 pub mod teller;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::time::Instant;
 
 use crate::registry::object::Read;
 
 /// What the cluster declares, once everything was listed.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Declared {
     pub reads: Vec<Arc<Read>>,
     /// Those of the cluster that are refused.
     refused: Vec<(notices::Subject, Arc<Read>)>,
     /// Since when something cannot be followed, so that what it said before is in force.
     pub stale_since: Option<Instant>,
-    /// When the first change was noticed that was not published before.
+    /// When the first change was noticed that nobody took before.
     pub noticed: Option<Instant>,
+    /// Somebody took it, and what is published next is about later changes.
+    is_taken: AtomicBool,
+}
+
+impl Declared {
+    /// Since when somebody waits for what is in it.
+    fn waiting(&self) -> Option<Instant> {
+        self.noticed.filter(|_| !self.is_taken.load(Ordering::Relaxed))
+    }
+
+    fn take(&self) {
+        self.is_taken.store(true, Ordering::Relaxed);
+    }
 }

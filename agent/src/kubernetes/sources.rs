@@ -355,8 +355,12 @@ impl Sources {
         let stale_since = self.parts.health.failing_since();
         let reads = self.library.declared();
         let refused = self.library.refused(&reads);
-        let declared = Declared { reads, refused, stale_since, noticed };
-        self.parts.declared.send_replace(Some(Arc::new(declared)));
+        self.parts.declared.send_modify(|published| {
+            let waiting = published.as_ref().and_then(|before| before.waiting());
+            let noticed = waiting.or(noticed);
+            let declared = Declared { reads, refused, stale_since, noticed, ..Declared::default() };
+            *published = Some(Arc::new(declared));
+        });
     }
 
     /// Whether everything that there is was listed.

@@ -29,7 +29,7 @@ struct Agent {
 
 impl Agent {
     async fn start(cluster: &TestCluster) -> (Self, FakeKernel) {
-        let socket = std::env::temp_dir().join(format!("{}.sock", cluster.namespace));
+        let socket = cluster.kubeconfig().with_file_name("exeat.sock");
         let text = format!(
             "kubernetes: {{kubeconfig: {}, nodeName: {}, meshConfigMap: null}}\n\
              workloads: [{{namespace: {}, name: web, interface: lo}}]\n\

@@ -138,25 +138,25 @@ impl Datapath for FakeDatapath {
     }
 
     fn attach(&mut self, wanted: &[Attachment]) -> Vec<Attached<Injected>> {
-        let mut kernel = self.kernel.look();
         let kept: BTreeSet<Attachment> = wanted.iter().cloned().collect();
-        kernel.attached.retain(|attachment| kept.contains(attachment));
-        let mut attach = |attachment: &Attachment| {
-            if kernel.fail.attach.contains(attachment) {
-                Err(Injected("attach"))
-            } else if kernel.attached.insert(attachment.clone()) {
-                Ok(Takeover::Fresh)
-            } else {
-                Ok(Takeover::Kept)
-            }
+        self.kernel.look().attached.retain(|attachment| kept.contains(attachment));
+        wanted.iter().map(|attachment| self.attach_one(attachment)).collect()
+    }
+
+    fn attach_one(&mut self, wanted: &Attachment) -> Attached<Injected> {
+        let mut kernel = self.kernel.look();
+        let result = if kernel.fail.attach.contains(wanted) {
+            Err(Injected("attach"))
+        } else if kernel.attached.insert(wanted.clone()) {
+            Ok(Takeover::Fresh)
+        } else {
+            Ok(Takeover::Kept)
         };
-        wanted
-            .iter()
-            .map(|attachment| Attached {
-                attachment: attachment.clone(),
-                result: attach(attachment),
-            })
-            .collect()
+        Attached { attachment: wanted.clone(), result }
+    }
+
+    fn detach(&mut self, unwanted: &[Attachment]) {
+        self.kernel.look().attached.retain(|attachment| !unwanted.contains(attachment));
     }
 
     fn holds(&self, attachment: &Attachment) -> bool {

@@ -9,7 +9,7 @@ mod pod;
 mod probe;
 mod syscall;
 
-pub(crate) use syscall::netns_cookie;
+pub(crate) use syscall::{netns_cookie, wait_readable};
 
 use std::{collections::BTreeSet, fmt, future::Future, path::PathBuf, time::Duration};
 
@@ -37,6 +37,13 @@ pub trait Datapath: Send {
     /// Makes the attachments exactly these: takes over pinned links, attaches what is missing,
     /// detaches what is no longer wanted. One failure does not stop the others.
     fn attach(&mut self, wanted: &[Attachment]) -> Vec<Attached<Self::Error>>;
+
+    /// Attaches at one more place: takes over pinned links, attaches what is missing. What is
+    /// attached elsewhere stays.
+    fn attach_one(&mut self, wanted: &Attachment) -> Attached<Self::Error>;
+
+    /// Lets go of places. What is gone by itself is no error.
+    fn detach(&mut self, unwanted: &[Attachment]);
 
     /// Whether programs of an earlier agent are at work there. Where that cannot be told (below
     /// Linux 6.6 at the wire), yes.

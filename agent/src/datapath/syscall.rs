@@ -55,7 +55,7 @@ pub(super) fn pin_link(link: BorrowedFd<'_>, pin: &Path) -> io::Result<()> {
 }
 
 /// Registers a descriptor with the runtime, to wait until it can be read.
-pub(super) fn wait_readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn wait_readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the owned descriptor moves into the registration, stays open as long as that lives,
     // and always answers with the same number.
     let registered = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };

@@ -36,7 +36,10 @@ use crate::{
         file::{Snapshot, tell_reports},
         report::Report,
     },
-    workloads::{PlacedWorkload, place::Node},
+    workloads::{
+        place::Node,
+        roster::{Root, Roster},
+    },
 };
 use deferred::{Late, Waiting};
 use newcomers::{Newcomer, Preseed};
@@ -85,6 +88,11 @@ pub struct Reconcile<D> {
     places: Places,
     preseed: Preseed,
     waiting: Waiting,
+    /// The pods of this node, where there is a kubelet.
+    roster: Option<watch::Receiver<Arc<Roster>>>,
+    pods_root: Option<Root>,
+    /// Whether [`Self::start`] has been through.
+    is_started: bool,
     is_ready: bool,
     retry: Option<Retry>,
     tick: Interval,
@@ -117,10 +125,13 @@ enum Event {
     Name(Reply),
     Registry,
     Retry,
+    Roster,
     Sample(SampleRequest),
     SourceEnded,
     Stop,
     Tick,
+    /// Nothing else is to be done, and the veth of a pod is to be attached to.
+    Wire,
 }
 
 /// Why the kernel could not be brought to what is wanted.
@@ -158,12 +169,23 @@ impl<D: Datapath> Reconcile<D> {
             places: Places::default(),
             preseed,
             waiting: Waiting::default(),
+            roster: None,
+            pods_root: None,
+            is_started: false,
             is_ready: false,
             retry: None,
             tick: every(TICK),
             collect: every(COLLECT),
         };
         (reconcile, Handle { state, heartbeat: beats, samples })
+    }
+
+    /// Enforces the pods of the roster too; all of them are below `root`.
+    #[must_use]
+    pub fn with_pods(mut self, root: Root, roster: watch::Receiver<Arc<Roster>>) -> Self {
+        self.pods_root = Some(root);
+        self.roster = Some(roster);
+        self
     }
 
     /// Takes over what an earlier agent left and brings it to what is wanted. Waits a moment for
@@ -173,6 +195,13 @@ impl<D: Datapath> Reconcile<D> {
         self.compiler = Compiler::seeded(&installed);
         self.virtual_addresses = VirtualAddresses::seeded(&installed);
         self.places = Places::look(&self.parts.config, self.parts.node.as_ref());
+        if let Some(root) = &self.pods_root {
+            self.places.set_pods_root(root.clone());
+        }
+        if let Some(roster) = &mut self.roster {
+            drop(self.places.take_roster(Arc::clone(&roster.borrow_and_update())));
+            self.places.want_all_wires();
+        }
         self.preseed.found(&installed, &self.places, &self.parts.datapath);
         self.installed = Installed::Found(Box::new(installed));
         let collected = self
@@ -192,7 +221,9 @@ impl<D: Datapath> Reconcile<D> {
         } else {
             Vec::new()
         };
-        self.enforce(source, change, &newcomers, &told)
+        let result = self.enforce(source, change, &newcomers, &told);
+        self.is_started = true;
+        result
     }
 
     /// Follows changes until told to stop. The kernel side stays as it is then.
@@ -211,6 +242,10 @@ impl<D: Datapath> Reconcile<D> {
         tokio::select! {
             biased;
             () = self.parts.stop.cancelled() => Event::Stop,
+            changed = changed(&mut self.roster) => match changed {
+                Ok(()) => Event::Roster,
+                Err(_) => Event::SourceEnded,
+            },
             changed = self.parts.registry.changed() => match changed {
                 Ok(()) => Event::Registry,
                 Err(_) => Event::SourceEnded,
@@ -221,6 +256,7 @@ impl<D: Datapath> Reconcile<D> {
             _ = self.tick.tick() => Event::Tick,
             _ = self.collect.tick() => Event::Collect,
             Some(reply) = self.requests.recv() => Event::Sample(reply),
+            () = std::future::ready(()), if self.places.is_wire_waiting() => Event::Wire,
         }
     }
 
@@ -233,6 +269,11 @@ impl<D: Datapath> Reconcile<D> {
                 self.preseed.passed(unresolved, is_over);
             }
             Event::Registry | Event::Retry => self.sync_or_retry(),
+            Event::Roster => self.handle_roster(),
+            Event::Wire => {
+                self.places.attach_next(&mut self.parts.datapath);
+                self.move_pods_or_retry();
+            }
             Event::Sample(reply) => {
                 // Whoever asked may be gone.
                 drop(reply.send(self.sample()));
@@ -247,6 +288,32 @@ impl<D: Datapath> Reconcile<D> {
             Event::Stop => return ControlFlow::Break(Ok(())),
         }
         ControlFlow::Continue(())
+    }
+
+    fn handle_roster(&mut self) {
+        let Some(roster) = &mut self.roster else { return };
+        let roster = Arc::clone(&roster.borrow_and_update());
+        let gone = self.places.take_roster(roster);
+        self.move_pods_or_retry();
+        // After the tables: what is still there is denied by now.
+        self.parts.datapath.detach(&gone);
+    }
+
+    /// Brings the pods to where they are now. All else stays as it is, unless something failed before.
+    fn move_pods_or_retry(&mut self) {
+        if self.retry.is_some() || self.move_pods().is_err() {
+            self.sync_or_retry();
+        }
+    }
+
+    fn move_pods(&mut self) -> Result<(), ReconcileError> {
+        let (source, change) = self.compile();
+        // They need nothing, but are known from now on.
+        drop(self.newcomers());
+        let changes = self.write_tables(change)?;
+        tracing::debug!(changes, "pods moved");
+        self.publish(source, None);
+        Ok(())
     }
 
     /// Tries, and tries again later if it fails: what is in force stays in force until then.
@@ -279,19 +346,23 @@ impl<D: Datapath> Reconcile<D> {
         let changes = self.write_tables(change)?;
         let facts = self.learn(told);
         // After the tables: what is attached finds its rules, what is detached lost them before.
-        let attachments = self.attach(newcomers, &facts);
-        let failed = attachments.iter().find_map(|it| it.result.as_ref().err().cloned());
+        if self.attach(newcomers, &facts) {
+            // Whose veth was refused is held at its sockets.
+            let (_, change) = self.compile();
+            self.write_tables(change)?;
+        }
+        let failed = self.places.attachments().find_map(|it| it.result.as_ref().err().cloned());
         self.parts.timings.reconciled(started.elapsed(), source.noticed.map(|it| it.elapsed()));
         if changes > 0 {
             tracing::info!(changes, "tables written");
         }
-        self.publish(source, attachments, failed.clone());
+        self.publish(source, failed.clone());
         failed.map_or(Ok(()), |why| Err(ReconcileError::Attach(why)))
     }
 
     fn compile(&mut self) -> (Arc<Snapshot>, Change) {
         let source = Arc::clone(&self.parts.registry.borrow_and_update());
-        let workloads: Vec<PlacedWorkload> = self.places.workloads().cloned().collect();
+        let workloads = self.places.workloads();
         let registry = &source.loaded.registry;
         let virtual_addresses = self.virtual_addresses.update(registry);
         let answers = Answers { virtual_addresses, ..Answers::default() };
@@ -331,12 +402,27 @@ impl<D: Datapath> Reconcile<D> {
     fn collect_garbage(&mut self) {
         match self.parts.datapath.collect_garbage() {
             Ok(collected) => {
+                self.settle();
                 if let Installed::Compiled = self.installed {
                     let in_use = |subject| collected.subjects.contains(&subject);
                     self.compiler.forget_retired(in_use);
                 }
             }
             Err(error) => tracing::warn!(%error, "remove expired facts and idle flows"),
+        }
+    }
+
+    /// Takes out what stayed behind of pods that are gone, and tries again to attach where it failed.
+    fn settle(&mut self) {
+        self.places.forgive();
+        if let Some(image) = self.compiler.image() {
+            self.preseed.forget_gone(image);
+        }
+        if let Some(change) = self.compiler.settle()
+            && let Err(error) = self.write_tables(change)
+        {
+            tracing::warn!(%error, "take out what stayed behind of pods");
+            self.sync_or_retry();
         }
     }
 
@@ -351,12 +437,7 @@ impl<D: Datapath> Reconcile<D> {
         })
     }
 
-    fn publish(
-        &mut self,
-        source: Arc<Snapshot>,
-        attachments: Vec<AttachmentState>,
-        problem: Option<String>,
-    ) {
+    fn publish(&mut self, source: Arc<Snapshot>, problem: Option<String>) {
         let known = Arc::clone(&self.output.borrow());
         let (reports, directory) = (self.compiler.reports(), self.compiler.directory());
         // Both are sorted.
@@ -365,8 +446,8 @@ impl<D: Datapath> Reconcile<D> {
         self.output.send_replace(Arc::new(State {
             is_synced: true,
             problem,
-            workloads: self.places.states(&self.parts.config, &attachments, &directory),
-            attachments,
+            workloads: self.places.states(&self.parts.config, &directory),
+            attachments: self.places.attachments().cloned().collect(),
             source,
             reports: reports.into(),
             directory: Arc::new(directory),
@@ -390,6 +471,16 @@ impl<D: Datapath> Reconcile<D> {
             tracing::error!(missing = missing.join("; "), "no longer ready");
         }
         self.is_ready = is_ready;
+    }
+}
+
+/// Waits for a change of the roster; for ever where there are no pods.
+async fn changed(
+    roster: &mut Option<watch::Receiver<Arc<Roster>>>,
+) -> Result<(), watch::error::RecvError> {
+    match roster {
+        Some(roster) => roster.changed().await,
+        None => std::future::pending().await,
     }
 }
 

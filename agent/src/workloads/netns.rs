@@ -31,15 +31,20 @@ pub(super) fn home(workload: &Workload) -> Result<u64, Unplaced> {
     }
 }
 
-/// Only a thread that is in a namespace can ask for its cookie.
 fn cookie_of(path: &Path) -> io::Result<u64> {
-    let namespace = File::open(path)?;
-    let ask = move || {
+    cookie_in(&File::open(path)?)
+}
+
+/// Only a thread that is in a namespace can ask for its cookie.
+pub(super) fn cookie_in(namespace: &File) -> io::Result<u64> {
+    let ask = || {
         setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
         netns_cookie()
     };
-    let asked = thread::Builder::new().name("netns".to_owned()).spawn(ask)?.join();
-    asked.unwrap_or_else(|_| Err(io::Error::other("the thread that asked panicked")))
+    thread::scope(|scope| {
+        let asked = thread::Builder::new().name("netns".to_owned()).spawn_scoped(scope, ask)?;
+        asked.join().unwrap_or_else(|_| Err(io::Error::other("the thread that asked panicked")))
+    })
 }
 
 /// Whether there are processes in the cgroup, and all of them in other namespaces than the agent.

@@ -75,6 +75,33 @@ impl Links {
         outcomes
     }
 
+    /// Attaches at one place, and leaves all others as they are.
+    pub(super) fn attach_one_more(
+        &mut self,
+        ebpf: &mut Ebpf,
+        wanted: &Attachment,
+    ) -> Result<Takeover, LinkError> {
+        self.attach_one(ebpf, wanted, &mut BTreeSet::new())
+    }
+
+    /// Lets go of places, whether they are still there or not.
+    pub(super) fn detach(&mut self, unwanted: &[Attachment]) {
+        // A place that is gone has no identity by which its pins would be found: they are swept out
+        // when everything is attached anew.
+        let places = unwanted.iter().filter_map(|attachment| Place::of(attachment).ok());
+        for place in places {
+            for name in place.programs() {
+                let pin = self.folder.join(place.pin_name(name));
+                self.current.remove(&pin);
+                if let Err(error) = unpin_link(&pin)
+                    && error.kind() != io::ErrorKind::NotFound
+                {
+                    tracing::warn!(pin = %pin.display(), %error, "detach a link that is not wanted");
+                }
+            }
+        }
+    }
+
     /// Whether every program is pinned there.
     pub(super) fn holds(&self, attachment: &Attachment) -> bool {
         let Ok(place) = Place::of(attachment) else {

@@ -195,6 +195,15 @@ impl Datapath for Kernel {
             .collect()
     }
 
+    fn attach_one(&mut self, wanted: &Attachment) -> Attached<KernelError> {
+        let result = self.links.attach_one_more(&mut self.ebpf, wanted);
+        Attached { attachment: wanted.clone(), result: result.map_err(KernelError::from) }
+    }
+
+    fn detach(&mut self, unwanted: &[Attachment]) {
+        self.links.detach(unwanted);
+    }
+
     fn holds(&self, attachment: &Attachment) -> bool {
         self.links.holds(attachment)
     }

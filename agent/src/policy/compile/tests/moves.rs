@@ -124,7 +124,8 @@ fn walk(
     for (is_second, chosen) in moments {
         let workloads = workloads(*chosen);
         let registry = &registries[usize::from(*is_second)];
-        let input = Input { registry, config: &world.config, workloads: &workloads, answers: &answers };
+        let input =
+            Input { registry, config: &world.config, workloads: &workloads, answers: &answers };
         let mut ids = compiler.ids.clone();
         let change = compiler.update(&input);
         let whole = compile(&input, &mut ids);

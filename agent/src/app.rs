@@ -24,7 +24,11 @@ use crate::{
     },
     registry::file::{Snapshot, tell_reports, watch_files},
     shutdown,
-    workloads::place::Node,
+    workloads::{
+        census::{Census, Site},
+        place::Node,
+        pod,
+    },
 };
 
 /// What the agent runs on. The caller has checked the node and holds the lock.
@@ -34,7 +38,16 @@ pub struct Ground<D, S> {
     pub events: S,
     pub node: Box<dyn Node>,
     pub registry: Snapshot,
+    /// Where there is a kubelet.
+    pub pods: Option<Pods>,
     pub stop: CancellationToken,
+}
+
+/// The pods of this node: where they are found, and who they are by the API. The list is whole by
+/// now: pods that are not in it are denied as soon as enforcement begins.
+pub struct Pods {
+    pub site: Site,
+    pub told: watch::Receiver<Arc<pod::Pods>>,
 }
 
 /// Runs the agent until `stop`. A task that ends by itself, fails or panics ends the agent;
@@ -44,7 +57,7 @@ where
     D: Datapath + 'static,
     S: EventSource,
 {
-    let Ground { config, datapath, events, node, registry, stop } = ground;
+    let Ground { config, datapath, events, node, registry, pods, stop } = ground;
     // Whatever ends this function ends the tasks.
     let stopper = stop.clone().drop_guard();
     let config = Arc::new(config);
@@ -71,6 +84,13 @@ where
     let deferrals = Deferrals { events: events_deferred, asker: late_asker };
     let mut reconcile = reconcile.with_deferred(deferrals);
     let mut tasks: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
+    if let Some(Pods { site, told }) = pods {
+        let root = site.root.clone();
+        let (census, roster) = Census::open(site, told)?;
+        reconcile = reconcile.with_pods(root, roster);
+        let token = stop.clone();
+        tasks.spawn(async move { ("pods", census.run(token).await.map_err(Into::into)) });
+    }
     let resolver = Hickory::new(&config.dns.resolvers).context("set the resolver library up")?;
     let token = stop.clone();
     tasks.spawn(async move {

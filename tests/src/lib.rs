@@ -4,9 +4,11 @@
 pub mod agent;
 pub mod capture;
 pub mod cgroup;
+pub mod embedded;
 pub mod flows;
 pub mod frame;
 pub mod gateway;
+pub mod kubelet;
 pub mod leaks;
 pub mod metrics;
 pub mod netns;

@@ -89,8 +89,15 @@ async fn serve(config: Config) -> Result<(), Failure> {
         return Err(anyhow!("{}", missing.join("; ")).into());
     }
     let (datapath, events) = datapath::aya::open(&config)?;
-    let ground =
-        Ground { config, datapath, events, node: Box::new(node), registry, stop: stop.clone() };
+    let ground = Ground {
+        config,
+        datapath,
+        events,
+        node: Box::new(node),
+        registry,
+        pods: None,
+        stop: stop.clone(),
+    };
     let signals =
         signals.watch(stop.clone(), "stopping; links and tables stay pinned, enforcement goes on");
     let agent = app::run(ground);

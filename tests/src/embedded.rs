@@ -221,6 +221,8 @@ async fn note(mut state: watch::Receiver<Arc<State>>, noted: Noted) -> Result<()
         let now = Instant::now();
         let state = Arc::clone(&state.borrow_and_update());
         let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who is gone may come again under its name.
+        noted.retain(|key, _| state.workloads.iter().any(|workload| workload.key == *key));
         let is_held = |hold: &Hold| matches!(hold, Hold::Enforced | Hold::Unwanted);
         for workload in &state.workloads {
             if workload.id.is_some() && is_held(&workload.socket) && is_held(&workload.cgroup) {

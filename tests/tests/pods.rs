@@ -171,12 +171,17 @@ fn report(what: &str, replays: &[Replay]) {
         quantiles(chosen.map(move |it| it.held.enforced.saturating_duration_since(from(it))))
     };
     let wired = replays.iter().filter_map(|it| Some((it, it.held.wired?)));
-    let late = replays.iter().filter(|it| {
-        it.told != Told::AfterFirstPacket && it.held.enforced > it.first_packet
-    });
+    let late = replays
+        .iter()
+        .filter(|it| it.told != Told::AfterFirstPacket && it.held.enforced > it.first_packet);
     println!("{what}: {} pods", replays.len());
-    println!("  cgroup appears -> enforced, told before: {}", since(|it| it.cgroup, Some(Told::Before)));
-    println!("  last source tells -> enforced: {}", since(|it| it.known, None));
+    println!(
+        "  cgroup appears -> enforced, told before: {}",
+        since(|it| it.cgroup, Some(Told::Before))
+    );
+    for told in [Told::Before, Told::Between, Told::AfterFirstPacket] {
+        println!("  last source tells -> enforced, {told:?}: {}", since(|it| it.known, Some(told)));
+    }
     let to_wire = wired.map(|(it, wired)| wired.saturating_duration_since(it.known));
     println!("  last source tells -> all frames judged at the veth: {}", quantiles(to_wire));
     println!("  enforced later than the first packet although told before it: {}", late.count());
@@ -220,5 +225,108 @@ fn a_hundred_pods_start_at_once() -> Result<()> {
     let workloads = scene.agent.state().workloads.len();
     assert_eq!(workloads, 100, "pods that the agent knows");
     drop(pods);
+    scene.agent.stop()
+}
+
+/// Starts pods together and lets them go again, some of them before they are enforced.
+fn churn(scene: &Scene, first: u16, count: u16) -> Result<()> {
+    let mut pods = scene.pods(first, count)?;
+    thread::scope(|scope| {
+        let threads: Vec<_> = (first..)
+            .zip(&mut pods)
+            .map(|(number, pod)| {
+                scope.spawn(move || -> Result<()> {
+                    pod.make_cgroup()?;
+                    scene.agent.tell(&pod.with_address());
+                    pod.connect()?;
+                    if number % 5 != 0 {
+                        pod.start_sandbox()?;
+                        pod.make_container()?;
+                        scene.agent.wait_until_wired(&pod.pod.key, IN_TIME)?;
+                        assert!(connect(pod, allowed(number))?.is_ok(), "{}", pod.pod.key);
+                        assert_eq!(
+                            connect(pod, denied(number))?.result,
+                            "EPERM",
+                            "{}",
+                            pod.pod.key
+                        );
+                    }
+                    // The kubelet reports before or after it has cleared away.
+                    if number % 2 == 0 {
+                        scene.agent.tell_gone(&pod.pod.uid);
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .try_for_each(|it| it.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })?;
+    for pod in pods {
+        let uid = pod.pod.uid.clone();
+        pod.remove()?;
+        scene.agent.tell_gone(&uid);
+    }
+    Ok(())
+}
+
+/// What is left of pods that are gone; nothing if that is nothing.
+fn leftovers(scene: &Scene) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let sample = scene.agent.sample()?;
+    for usage in &sample.usage {
+        let is_of_pods = ["WORKLOADS", "FACTS", "FLOWS", "QUOTA", "WILDCARDS", "RULES", "TARGETS"]
+            .iter()
+            .any(|table| usage.map.starts_with(table));
+        if is_of_pods && usage.entries > 0 {
+            found.push(format!("{} entries of {}", usage.entries, usage.map));
+        }
+    }
+    let counted = sample.counters.iter().filter(|(key, _)| key.workload.raw() != 0);
+    found.extend(counted.map(|(key, _)| format!("counter {key:?}")));
+    let links = scene.agent.links()?.into_iter().filter(|it| it.starts_with("ifindex"));
+    found.extend(links.map(|link| format!("link {link}")));
+    let workloads = scene.agent.state().workloads.len();
+    if workloads > 0 {
+        found.push(format!("{workloads} workloads"));
+    }
+    Ok(found)
+}
+
+fn entries_of(folder: &str) -> usize {
+    std::fs::read_dir(folder).map_or(0, Iterator::count)
+}
+
+/// Descriptors and threads of this process, of which the agent is a part.
+fn descriptors_and_threads() -> (usize, usize) {
+    (entries_of("/proc/self/fd"), entries_of("/proc/self/task"))
+}
+
+/// `EXEAT_CHURN_PODS` says how many; a node starts some twenty thousand in a day of jobs.
+#[test]
+fn pods_that_come_and_go_leave_nothing_behind() -> Result<()> {
+    let wanted = std::env::var("EXEAT_CHURN_PODS").ok().and_then(|it| it.parse().ok());
+    let wanted: u32 = wanted.unwrap_or(200);
+    let scene = Scene::start("pods-churn", Driver::Systemd)?;
+    let is_clean = || leftovers(&scene).is_ok_and(|found| found.is_empty());
+    // The first ones show what the agent opens once.
+    churn(&scene, 0, 4)?;
+    assert!(exeat_tests::wait::holds(IN_TIME, is_clean), "{:#?}", leftovers(&scene)?);
+    let before = descriptors_and_threads();
+    let (started, mut done) = (Instant::now(), 0);
+    while done < wanted {
+        // Numbers, and with them names and addresses, come again with other pods.
+        churn(&scene, 1000, 20)?;
+        done += 20;
+    }
+    println!("{done} pods came and went in {:.1} s", started.elapsed().as_secs_f64());
+    assert!(exeat_tests::wait::holds(IN_TIME, is_clean), "{:#?}", leftovers(&scene)?);
+    let is_as_before = || {
+        let (descriptors, threads) = descriptors_and_threads();
+        descriptors <= before.0 && threads <= before.1
+    };
+    let held = exeat_tests::wait::holds(IN_TIME, is_as_before);
+    assert!(held, "{before:?} before, {:?} after", descriptors_and_threads());
     scene.agent.stop()
 }

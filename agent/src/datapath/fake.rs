@@ -18,8 +18,8 @@ use exeat_common::{
 use tokio::sync::mpsc;
 
 use super::{
-    Attached, Attachment, Collected, Datapath, Event, EventSource, MapUsage, Noted, ProgramUsage,
-    Takeover,
+    Attached, Attaching, Attachment, Collected, Datapath, Event, EventSource, MapUsage, Noted,
+    ProgramUsage, Takeover,
 };
 use crate::{
     policy::{
@@ -51,6 +51,16 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    fn attach_one(&mut self, wanted: &Attachment) -> Result<Takeover, Injected> {
+        if self.fail.attach.contains(wanted) {
+            Err(Injected("attach"))
+        } else if self.attached.insert(wanted.clone()) {
+            Ok(Takeover::Fresh)
+        } else {
+            Ok(Takeover::Kept)
+        }
+    }
+
     fn note(&mut self) {
         self.attached_at_first_note.get_or_insert(self.attached.len());
     }
@@ -140,20 +150,20 @@ impl Datapath for FakeDatapath {
     fn attach(&mut self, wanted: &[Attachment]) -> Vec<Attached<Injected>> {
         let kept: BTreeSet<Attachment> = wanted.iter().cloned().collect();
         self.kernel.look().attached.retain(|attachment| kept.contains(attachment));
-        wanted.iter().map(|attachment| self.attach_one(attachment)).collect()
+        let mut kernel = self.kernel.look();
+        let mut attach = |attachment: &Attachment| Attached {
+            attachment: attachment.clone(),
+            result: kernel.attach_one(attachment),
+        };
+        wanted.iter().map(&mut attach).collect()
     }
 
-    fn attach_one(&mut self, wanted: &Attachment) -> Attached<Injected> {
-        let mut kernel = self.kernel.look();
-        let result = if kernel.fail.attach.contains(wanted) {
-            Err(Injected("attach"))
-        } else if kernel.attached.insert(wanted.clone()) {
-            Ok(Takeover::Fresh)
-        } else {
-            Ok(Takeover::Kept)
-        };
-        Attached { attachment: wanted.clone(), result }
+    fn prepare(&mut self, wanted: &Attachment) -> Attaching<Injected> {
+        let (kernel, wanted) = (self.kernel.clone(), wanted.clone());
+        Box::new(move || kernel.look().attach_one(&wanted))
     }
+
+    fn conclude(&mut self, _: &Attachment, _: bool) {}
 
     fn detach(&mut self, unwanted: &[Attachment]) {
         self.kernel.look().attached.retain(|attachment| !unwanted.contains(attachment));

@@ -38,9 +38,13 @@ pub trait Datapath: Send {
     /// detaches what is no longer wanted. One failure does not stop the others.
     fn attach(&mut self, wanted: &[Attachment]) -> Vec<Attached<Self::Error>>;
 
-    /// Attaches at one more place: takes over pinned links, attaches what is missing. What is
-    /// attached elsewhere stays.
-    fn attach_one(&mut self, wanted: &Attachment) -> Attached<Self::Error>;
+    /// Attaching at one more place, as work for another thread: the kernel may take its time over
+    /// it. Whoever asks says by [`Self::conclude`] what came of it; meanwhile nothing touches the
+    /// place. What is attached elsewhere stays.
+    fn prepare(&mut self, wanted: &Attachment) -> Attaching<Self::Error>;
+
+    /// Takes note of what came of attaching there.
+    fn conclude(&mut self, wanted: &Attachment, is_attached: bool);
 
     /// Lets go of places. What is gone by itself is no error.
     fn detach(&mut self, unwanted: &[Attachment]);
@@ -73,6 +77,9 @@ pub trait Datapath: Send {
     /// The loaded programs with what the kernel measured.
     fn programs(&mut self) -> Result<Vec<ProgramUsage>, Self::Error>;
 }
+
+/// Attaches at one place.
+pub type Attaching<E> = Box<dyn FnOnce() -> Result<Takeover, E> + Send>;
 
 /// What the kernel reports, in the order of the ring buffer.
 pub trait EventSource: Send + 'static {

@@ -12,13 +12,14 @@ use std::{error::Error, ops::ControlFlow, sync::Arc, time::Duration};
 pub use state::{AttachmentState, Hold, Sample, State, WORKLOAD_LABELS, WorkloadState};
 use tokio::{
     sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
-    datapath::Datapath,
+    datapath::{Attachment, Datapath, Takeover},
     metrics::{Preseeded, Timings},
     policy::{
         answers::Answers,
@@ -77,7 +78,7 @@ pub struct Handle {
 }
 
 /// The loop. Made by [`Reconcile::new`], started by [`Reconcile::start`], then [`Reconcile::run`].
-pub struct Reconcile<D> {
+pub struct Reconcile<D: Datapath> {
     parts: Parts<D>,
     output: watch::Sender<Arc<State>>,
     heartbeat: watch::Sender<Instant>,
@@ -91,6 +92,8 @@ pub struct Reconcile<D> {
     /// The pods of this node, where there is a kubelet.
     roster: Option<watch::Receiver<Arc<Roster>>>,
     pods_root: Option<Root>,
+    /// The veth that is being attached to.
+    wiring: Option<JoinHandle<Wired<D::Error>>>,
     /// Whether [`Self::start`] has been through.
     is_started: bool,
     is_ready: bool,
@@ -119,7 +122,7 @@ struct Retry {
 
 /// All that can happen.
 #[derive(Debug)]
-enum Event {
+enum Event<E> {
     Collect,
     Late(Late),
     Name(Reply),
@@ -130,9 +133,11 @@ enum Event {
     SourceEnded,
     Stop,
     Tick,
-    /// Nothing else is to be done, and the veth of a pod is to be attached to.
-    Wire,
+    Wired(Wired<E>),
 }
+
+/// What came of attaching to the veth of a pod.
+type Wired<E> = (Attachment, Result<Takeover, E>);
 
 /// Why the kernel could not be brought to what is wanted.
 #[derive(Debug, thiserror::Error)]
@@ -171,6 +176,7 @@ impl<D: Datapath> Reconcile<D> {
             waiting: Waiting::default(),
             roster: None,
             pods_root: None,
+            wiring: None,
             is_started: false,
             is_ready: false,
             retry: None,
@@ -237,7 +243,7 @@ impl<D: Datapath> Reconcile<D> {
         }
     }
 
-    async fn next_event(&mut self) -> Event {
+    async fn next_event(&mut self) -> Event<D::Error> {
         let retry = self.retry.map(|retry| retry.at);
         tokio::select! {
             biased;
@@ -251,16 +257,16 @@ impl<D: Datapath> Reconcile<D> {
                 Err(_) => Event::SourceEnded,
             },
             () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => Event::Retry,
+            wired = wired(&mut self.wiring) => Event::Wired(wired),
             late = self.waiting.next() => Event::Late(late),
             reply = self.preseed.reply() => Event::Name(reply),
             _ = self.tick.tick() => Event::Tick,
             _ = self.collect.tick() => Event::Collect,
             Some(reply) = self.requests.recv() => Event::Sample(reply),
-            () = std::future::ready(()), if self.places.is_wire_waiting() => Event::Wire,
         }
     }
 
-    fn handle_event(&mut self, event: Event) -> ControlFlow<Result<(), ReconcileError>> {
+    fn handle_event(&mut self, event: Event<D::Error>) -> ControlFlow<Result<(), ReconcileError>> {
         match event {
             Event::Collect => self.collect_garbage(),
             Event::Late(late) => self.handle_late(late),
@@ -270,10 +276,7 @@ impl<D: Datapath> Reconcile<D> {
             }
             Event::Registry | Event::Retry => self.sync_or_retry(),
             Event::Roster => self.handle_roster(),
-            Event::Wire => {
-                self.places.attach_next(&mut self.parts.datapath);
-                self.move_pods_or_retry();
-            }
+            Event::Wired(wired) => self.handle_wired(wired),
             Event::Sample(reply) => {
                 // Whoever asked may be gone.
                 drop(reply.send(self.sample()));
@@ -287,6 +290,7 @@ impl<D: Datapath> Reconcile<D> {
             Event::SourceEnded => return ControlFlow::Break(Err(ReconcileError::SourceEnded)),
             Event::Stop => return ControlFlow::Break(Ok(())),
         }
+        self.wire_next();
         ControlFlow::Continue(())
     }
 
@@ -297,6 +301,27 @@ impl<D: Datapath> Reconcile<D> {
         self.move_pods_or_retry();
         // After the tables: what is still there is denied by now.
         self.parts.datapath.detach(&gone);
+    }
+
+    fn handle_wired(&mut self, (attachment, result): Wired<D::Error>) {
+        self.parts.datapath.conclude(&attachment, result.is_ok());
+        if self.places.take_wire(attachment.clone(), result) {
+            self.move_pods_or_retry();
+        } else {
+            // The pod has gone meanwhile.
+            self.parts.datapath.detach(&[attachment]);
+        }
+    }
+
+    /// Attaches to the next veth of a pod, on a thread of its own. A pod is enforced meanwhile, as
+    /// far as its sockets go.
+    fn wire_next(&mut self) {
+        if self.wiring.is_some() {
+            return;
+        }
+        let Some(attachment) = self.places.next_wire() else { return };
+        let attach = self.parts.datapath.prepare(&attachment);
+        self.wiring = Some(tokio::task::spawn_blocking(move || (attachment, attach())));
     }
 
     /// Brings the pods to where they are now. All else stays as it is, unless something failed before.
@@ -481,6 +506,24 @@ async fn changed(
     match roster {
         Some(roster) => roster.changed().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits until a veth is attached to; for ever if none is being.
+async fn wired<E>(wiring: &mut Option<JoinHandle<Wired<E>>>) -> Wired<E> {
+    loop {
+        match wiring {
+            Some(work) => {
+                let result = work.await;
+                *wiring = None;
+                match result {
+                    Ok(wired) => return wired,
+                    // It is tried again.
+                    Err(error) => tracing::error!(%error, "attach to the veth of a pod"),
+                }
+            }
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -159,22 +159,23 @@ impl Places {
         self.refused.clear();
     }
 
-    /// The next veth of a pod to attach to.
-    fn next_wire(&self) -> Option<(u32, Attachment)> {
+    /// The next veth of a pod to attach to. One at a time, for the kernel takes some milliseconds,
+    /// and does one at a time anyway.
+    pub(super) fn next_wire(&self) -> Option<Attachment> {
         let open = |index: &u32| !self.wired.contains(index) && !self.refused.contains(index);
         let mut waiting = self.wires().filter(|(index, _)| open(index));
-        waiting.next().map(|it| (*it.0, wire(it)))
+        waiting.next().map(wire)
     }
 
-    pub(super) fn is_wire_waiting(&self) -> bool {
-        self.next_wire().is_some()
-    }
-
-    /// Attaches to the next veth of a pod. One at a time, for the kernel takes some milliseconds.
-    pub(super) fn attach_next<D: Datapath>(&mut self, datapath: &mut D) {
-        let Some((index, attachment)) = self.next_wire() else { return };
-        let attached = datapath.attach_one(&attachment);
-        let state = state_of(attached.attachment, attached.result);
+    /// Takes in what came of attaching to a veth; says whether that is still wanted.
+    pub(super) fn take_wire<E: std::error::Error>(
+        &mut self,
+        attachment: Attachment,
+        result: Result<Takeover, E>,
+    ) -> bool {
+        let index = self.wires().find(|it| wire(*it) == attachment).map(|(index, _)| *index);
+        let Some(index) = index else { return false };
+        let state = state_of(attachment.clone(), result);
         match &state.result {
             Ok(_) => self.wired.insert(index),
             Err(error) => {
@@ -184,6 +185,7 @@ impl Places {
             }
         };
         self.attached.insert(attachment, state);
+        true
     }
 
     /// Makes the attachments what is wanted. Says whether a veth of a pod was refused: then the pod

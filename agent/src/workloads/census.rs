@@ -25,7 +25,7 @@ use super::{
         links::Links,
         tree::Tree,
     },
-    netns::cookie_in,
+    netns::Asker,
     pod::Pods,
     roster::{Home, Root, Roster, Sightings},
     uid::PodUid,
@@ -56,6 +56,7 @@ pub struct Census {
     tree: Tree,
     links: Links,
     cni: CniCache,
+    asker: Asker,
     pods: watch::Receiver<Arc<Pods>>,
     output: watch::Sender<Arc<Roster>>,
     homes: BTreeMap<PodUid, Home>,
@@ -93,11 +94,13 @@ impl Census {
         let links = Links::open().map_err(follow("links", "may this user use rtnetlink?"))?;
         let node_cookie = netns_cookie()
             .map_err(follow("the network namespace of the node", "it takes Linux 5.14"))?;
+        let asker = Asker::start().map_err(follow("network namespaces", "are threads used up?"))?;
         let (output, roster) = watch::channel(Arc::default());
         let mut census = Self {
             tree,
             links,
             cni,
+            asker,
             pods,
             output,
             homes: BTreeMap::new(),
@@ -234,7 +237,7 @@ impl Census {
             self.searches.remove(&uid);
             let Some(folder) = self.tree.folders().get(&uid) else { continue };
             match home::of_pod(&folder.path) {
-                Ok(home::Home::Own(namespace)) => self.settle(uid, &namespace),
+                Ok(home::Home::Own(namespace)) => self.settle(uid, namespace),
                 // It is looked for when something happens in the cgroup.
                 Ok(home::Home::Nobody) => {}
                 Ok(home::Home::Host) if self.is_on_host(uid) => {}
@@ -259,17 +262,17 @@ impl Census {
                 continue;
             }
             match home::at(&netns) {
-                Ok(Some(namespace)) => self.settle(uid, &namespace),
+                Ok(Some(namespace)) => self.settle(uid, namespace),
                 Ok(None) => {}
                 Err(error) => tracing::debug!(%uid, %error, "open a namespace that libcni names"),
             }
         }
     }
 
-    fn settle(&mut self, uid: PodUid, namespace: &File) {
+    fn settle(&mut self, uid: PodUid, namespace: File) {
         let number = self.links.number(namespace.as_fd());
-        let home = number.and_then(|namespace_number| {
-            Ok(Home { namespace: namespace_number, cookie: cookie_in(namespace)? })
+        let home = number.and_then(|number| {
+            Ok(Home { namespace: number, cookie: self.asker.cookie(namespace)? })
         });
         match home {
             Ok(home) => {

@@ -13,6 +13,7 @@ mod tables;
 mod targets;
 #[cfg(any(test, feature = "testing"))]
 mod test_run;
+mod wires;
 
 use std::{
     fs, io,
@@ -33,7 +34,7 @@ use exeat_common::{
 
 use self::{links::Links, tables::Maps};
 use super::{
-    Attached, Attachment, Collected, Datapath, MapUsage, Noted, ProgramUsage,
+    Attached, Attaching, Attachment, Collected, Datapath, MapUsage, Noted, ProgramUsage,
     pins::version_folder,
     probe::{self, Unsupported},
 };
@@ -195,9 +196,13 @@ impl Datapath for Kernel {
             .collect()
     }
 
-    fn attach_one(&mut self, wanted: &Attachment) -> Attached<KernelError> {
-        let result = self.links.attach_one_more(&mut self.ebpf, wanted);
-        Attached { attachment: wanted.clone(), result: result.map_err(KernelError::from) }
+    fn prepare(&mut self, wanted: &Attachment) -> Attaching<KernelError> {
+        let work = self.links.prepare(&mut self.ebpf, wanted);
+        Box::new(move || work().map_err(KernelError::from))
+    }
+
+    fn conclude(&mut self, wanted: &Attachment, is_attached: bool) {
+        self.links.conclude(wanted, is_attached);
     }
 
     fn detach(&mut self, unwanted: &[Attachment]) {

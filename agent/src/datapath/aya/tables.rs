@@ -203,7 +203,9 @@ impl Maps {
     }
 
     /// The counters of all CPUs, added up.
-    pub(super) fn counters_of_kernel(&self) -> Result<Vec<(CounterKey, CounterValue)>, KernelError> {
+    pub(super) fn counters_of_kernel(
+        &self,
+    ) -> Result<Vec<(CounterKey, CounterValue)>, KernelError> {
         let sum = |sum: CounterValue, Abi(value): &Abi<CounterValue>| CounterValue {
             count: sum.count.wrapping_add(value.count),
             bytes: sum.bytes.wrapping_add(value.bytes),

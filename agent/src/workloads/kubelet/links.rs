@@ -17,6 +17,7 @@ use netlink_packet_route::{
     nsid::{NsidAttribute, NsidMessage},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use nix::sys::socket::{setsockopt, sockopt};
 
 /// A veth by its end on the node.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -52,7 +53,7 @@ pub struct LinkNews {
 const GROUP_LINK: u32 = 1;
 const GROUP_NSID: u32 = 28;
 /// Room for the news of some hundred pods that start together. The kernel doubles it.
-const RECEIVE_BYTES: u32 = 4 << 20;
+const RECEIVE_BYTES: usize = 4 << 20;
 /// More than the kernel puts into one datagram.
 const DATAGRAM_BYTES: usize = 64 << 10;
 /// A namespace that has no number yet.
@@ -62,7 +63,9 @@ impl Links {
     /// Subscribes, then reads what is there.
     pub fn open() -> io::Result<Self> {
         let mut news = Socket::new(NETLINK_ROUTE)?;
-        news.set_rx_buf_sz(RECEIVE_BYTES)?;
+        // Beyond what is configured; without CAP_NET_ADMIN within it.
+        setsockopt(&news, sockopt::RcvBufForce, &RECEIVE_BYTES)
+            .or_else(|_| setsockopt(&news, sockopt::RcvBuf, &RECEIVE_BYTES))?;
         news.bind_auto()?;
         news.add_membership(GROUP_LINK)?;
         news.add_membership(GROUP_NSID)?;

@@ -3,6 +3,7 @@
 pub mod deferred;
 mod newcomers;
 mod places;
+mod pods;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
-    datapath::{Attachment, Datapath, Takeover},
+    datapath::Datapath,
+    endpoints::{self, Known, Reader, Wanted},
     metrics::{Preseeded, Timings},
     policy::{
         answers::Answers,
@@ -46,6 +48,7 @@ use deferred::{Late, Waiting};
 use newcomers::{Newcomer, Preseed};
 use places::Places;
 pub use places::missing_places;
+use pods::{Wired, changed, wired};
 
 /// How often workloads are looked for again.
 pub const TICK: Duration = Duration::from_secs(2);
@@ -84,11 +87,15 @@ pub struct Reconcile<D: Datapath> {
     heartbeat: watch::Sender<Instant>,
     requests: mpsc::Receiver<SampleRequest>,
     compiler: Compiler,
+    /// What was compiled last, beside the workloads.
+    source: Arc<Snapshot>,
+    answers: Answers,
     virtual_addresses: VirtualAddresses,
     installed: Installed,
     places: Places,
     preseed: Preseed,
     waiting: Waiting,
+    endpoints: Reader,
     /// The pods of this node, where there is a kubelet.
     roster: Option<watch::Receiver<Arc<Roster>>>,
     pods_root: Option<Root>,
@@ -124,6 +131,8 @@ struct Retry {
 #[derive(Debug)]
 enum Event<E> {
     Collect,
+    /// Endpoints have other addresses.
+    Endpoints,
     Late(Late),
     Name(Reply),
     Registry,
@@ -135,9 +144,6 @@ enum Event<E> {
     Tick,
     Wired(Wired<E>),
 }
-
-/// What came of attaching to the veth of a pod.
-type Wired<E> = (Attachment, Result<Takeover, E>);
 
 /// Why the kernel could not be brought to what is wanted.
 #[derive(Debug, thiserror::Error)]
@@ -169,11 +175,15 @@ impl<D: Datapath> Reconcile<D> {
             heartbeat,
             requests,
             compiler: Compiler::default(),
+            source: Arc::default(),
+            answers: Answers::default(),
             virtual_addresses: VirtualAddresses::default(),
             installed: Installed::default(),
             places: Places::default(),
             preseed,
             waiting: Waiting::default(),
+            // Nobody resolves until told otherwise.
+            endpoints: endpoints::pair().0,
             roster: None,
             pods_root: None,
             wiring: None,
@@ -186,11 +196,10 @@ impl<D: Datapath> Reconcile<D> {
         (reconcile, Handle { state, heartbeat: beats, samples })
     }
 
-    /// Enforces the pods of the roster too; all of them are below `root`.
+    /// Sends flows to what the names of endpoints are resolved to.
     #[must_use]
-    pub fn with_pods(mut self, root: Root, roster: watch::Receiver<Arc<Roster>>) -> Self {
-        self.pods_root = Some(root);
-        self.roster = Some(roster);
+    pub fn with_endpoints(mut self, endpoints: Reader) -> Self {
+        self.endpoints = endpoints;
         self
     }
 
@@ -219,6 +228,10 @@ impl<D: Datapath> Reconcile<D> {
         let patterns = collected.subjects.iter().filter(|subject| !subject.is_prefix());
         if let Some(highest) = patterns.map(|subject| subject.serial()).max() {
             self.compiler.raise_pattern_floor(highest);
+        }
+        if !self.parts.config.dns.resolvers.is_empty() {
+            let wanted = self.endpoint_names();
+            self.parts.stop.clone().run_until_cancelled(self.endpoints.settle(wanted)).await;
         }
         let (source, change) = self.compile();
         let newcomers = self.newcomers();
@@ -259,6 +272,7 @@ impl<D: Datapath> Reconcile<D> {
             () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => Event::Retry,
             wired = wired(&mut self.wiring) => Event::Wired(wired),
             late = self.waiting.next() => Event::Late(late),
+            () = self.endpoints.changed() => Event::Endpoints,
             reply = self.preseed.reply() => Event::Name(reply),
             _ = self.tick.tick() => Event::Tick,
             _ = self.collect.tick() => Event::Collect,
@@ -274,7 +288,7 @@ impl<D: Datapath> Reconcile<D> {
             Event::Name(Reply::Pass { unresolved, is_over }) => {
                 self.preseed.passed(unresolved, is_over);
             }
-            Event::Registry | Event::Retry => self.sync_or_retry(),
+            Event::Registry | Event::Endpoints | Event::Retry => self.sync_or_retry(),
             Event::Roster => self.handle_roster(),
             Event::Wired(wired) => self.handle_wired(wired),
             Event::Sample(reply) => {
@@ -292,53 +306,6 @@ impl<D: Datapath> Reconcile<D> {
         }
         self.wire_next();
         ControlFlow::Continue(())
-    }
-
-    fn handle_roster(&mut self) {
-        let Some(roster) = &mut self.roster else { return };
-        let roster = Arc::clone(&roster.borrow_and_update());
-        let gone = self.places.take_roster(roster);
-        self.move_pods_or_retry();
-        // After the tables: what is still there is denied by now.
-        self.parts.datapath.detach(&gone);
-    }
-
-    fn handle_wired(&mut self, (attachment, result): Wired<D::Error>) {
-        self.parts.datapath.conclude(&attachment, result.is_ok());
-        if self.places.take_wire(attachment.clone(), result) {
-            self.move_pods_or_retry();
-        } else {
-            // The pod has gone meanwhile.
-            self.parts.datapath.detach(&[attachment]);
-        }
-    }
-
-    /// Attaches to the next veth of a pod, on a thread of its own. A pod is enforced meanwhile, as
-    /// far as its sockets go.
-    fn wire_next(&mut self) {
-        if self.wiring.is_some() {
-            return;
-        }
-        let Some(attachment) = self.places.next_wire() else { return };
-        let attach = self.parts.datapath.prepare(&attachment);
-        self.wiring = Some(tokio::task::spawn_blocking(move || (attachment, attach())));
-    }
-
-    /// Brings the pods to where they are now. All else stays as it is, unless something failed before.
-    fn move_pods_or_retry(&mut self) {
-        if self.retry.is_some() || self.move_pods().is_err() {
-            self.sync_or_retry();
-        }
-    }
-
-    fn move_pods(&mut self) -> Result<(), ReconcileError> {
-        let (source, change) = self.compile();
-        // They need nothing, but are known from now on.
-        drop(self.newcomers());
-        let changes = self.write_tables(change)?;
-        tracing::debug!(changes, "pods moved");
-        self.publish(source, None);
-        Ok(())
     }
 
     /// Tries, and tries again later if it fails: what is in force stays in force until then.
@@ -373,7 +340,7 @@ impl<D: Datapath> Reconcile<D> {
         // After the tables: what is attached finds its rules, what is detached lost them before.
         if self.attach(newcomers, &facts) {
             // Whose veth was refused is held at its sockets.
-            let (_, change) = self.compile();
+            let change = self.compile_places();
             self.write_tables(change)?;
         }
         let failed = self.places.attachments().find_map(|it| it.result.as_ref().err().cloned());
@@ -386,19 +353,29 @@ impl<D: Datapath> Reconcile<D> {
     }
 
     fn compile(&mut self) -> (Arc<Snapshot>, Change) {
-        let source = Arc::clone(&self.parts.registry.borrow_and_update());
-        let workloads = self.places.workloads();
-        let registry = &source.loaded.registry;
+        self.source = Arc::clone(&self.parts.registry.borrow_and_update());
+        let registry = &self.source.loaded.registry;
         let virtual_addresses = self.virtual_addresses.update(registry);
-        let answers = Answers { virtual_addresses, ..Answers::default() };
+        let known = self.endpoints.read(endpoints::wanted(registry, &self.parts.config));
+        self.answers = Answers { resolved: Known::clone(&known), virtual_addresses };
+        (Arc::clone(&self.source), self.compile_places())
+    }
+
+    /// Compiles what was compiled last, for the workloads there are now.
+    fn compile_places(&mut self) -> Change {
+        let workloads = self.places.workloads();
         let input = Input {
-            registry,
+            registry: &self.source.loaded.registry,
             config: &self.parts.config,
             workloads: &workloads,
-            answers: &answers,
+            answers: &self.answers,
         };
-        let change = self.compiler.update(&input);
-        (source, change)
+        self.compiler.update(&input)
+    }
+
+    fn endpoint_names(&self) -> Wanted {
+        let source = self.parts.registry.borrow();
+        endpoints::wanted(&source.loaded.registry, &self.parts.config)
     }
 
     /// Returns how many entries changed.
@@ -434,20 +411,6 @@ impl<D: Datapath> Reconcile<D> {
                 }
             }
             Err(error) => tracing::warn!(%error, "remove expired facts and idle flows"),
-        }
-    }
-
-    /// Takes out what stayed behind of pods that are gone, and tries again to attach where it failed.
-    fn settle(&mut self) {
-        self.places.forgive();
-        if let Some(image) = self.compiler.image() {
-            self.preseed.forget_gone(image);
-        }
-        if let Some(change) = self.compiler.settle()
-            && let Err(error) = self.write_tables(change)
-        {
-            tracing::warn!(%error, "take out what stayed behind of pods");
-            self.sync_or_retry();
         }
     }
 
@@ -496,34 +459,6 @@ impl<D: Datapath> Reconcile<D> {
             tracing::error!(missing = missing.join("; "), "no longer ready");
         }
         self.is_ready = is_ready;
-    }
-}
-
-/// Waits for a change of the roster; for ever where there are no pods.
-async fn changed(
-    roster: &mut Option<watch::Receiver<Arc<Roster>>>,
-) -> Result<(), watch::error::RecvError> {
-    match roster {
-        Some(roster) => roster.changed().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits until a veth is attached to; for ever if none is being.
-async fn wired<E>(wiring: &mut Option<JoinHandle<Wired<E>>>) -> Wired<E> {
-    loop {
-        match wiring {
-            Some(work) => {
-                let result = work.await;
-                *wiring = None;
-                match result {
-                    Ok(wired) => return wired,
-                    // It is tried again.
-                    Err(error) => tracing::error!(%error, "attach to the veth of a pod"),
-                }
-            }
-            None => std::future::pending().await,
-        }
     }
 }
 

@@ -12,7 +12,6 @@ use super::{
 use crate::{
     config::Config,
     policy::{
-        answers::Answers,
         directory::Directory,
         ids::Ids,
         image::{Image, MapOp},
@@ -35,7 +34,6 @@ struct Last {
     registry: Registry,
     config: Config,
     workloads: Vec<PlacedWorkload>,
-    answers: Answers,
     services: Services,
     hosts: Hosts,
     views: Vec<ViewOf>,
@@ -100,7 +98,7 @@ impl Compiler {
             registry: &last.registry,
             config: &last.config,
             workloads: &last.workloads,
-            answers: &last.answers,
+            answers: &last.services.answers,
         };
         let tables = Tables::whole(&input, &last.views, last.hosts.clone(), &mut self.ids);
         let before = std::mem::replace(&mut last.tables, tables).image;
@@ -156,7 +154,6 @@ impl Last {
             registry: input.registry.clone(),
             config: input.config.clone(),
             workloads: input.workloads.to_vec(),
-            answers: input.answers.clone(),
             services,
             hosts,
             views,
@@ -166,14 +163,14 @@ impl Last {
         }
     }
 
-    /// Brings services and views up to date, if only a few entries are different; says whether it
-    /// did. Workloads are still those of before then.
+    /// Brings services and views up to date, if only a few entries are different, or what their
+    /// endpoints are resolved to; says whether it did. Workloads are still those of before then.
     fn follow(&mut self, input: &Input<'_>) -> bool {
         let Input { registry, config, answers, .. } = *input;
-        if self.config != *config || self.answers != *answers {
+        if self.config != *config {
             return false;
         }
-        if self.registry.is_same_as(registry) {
+        if self.registry.is_same_as(registry) && self.services.answers == *answers {
             return true;
         }
         let Some(touched) = self.services.update(&self.registry, registry, config, answers) else {

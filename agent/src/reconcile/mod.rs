@@ -48,6 +48,7 @@ use deferred::{Late, Waiting};
 use newcomers::{Newcomer, Preseed};
 use places::Places;
 pub use places::missing_places;
+pub use pods::exempt_own_pod;
 use pods::{Wired, changed, wired};
 
 /// How often workloads are looked for again.
@@ -343,7 +344,7 @@ impl<D: Datapath> Reconcile<D> {
             let change = self.compile_places();
             self.write_tables(change)?;
         }
-        let failed = self.places.attachments().find_map(|it| it.result.as_ref().err().cloned());
+        let failed = self.places.failure();
         self.parts.timings.reconciled(started.elapsed(), source.noticed.map(|it| it.elapsed()));
         if changes > 0 {
             tracing::info!(changes, "tables written");

@@ -221,6 +221,14 @@ impl Places {
         is_any
     }
 
+    /// Why it failed somewhere. Veths of pods come and go: those that were refused are tried again by
+    /// themselves.
+    pub(super) fn failure(&self) -> Option<String> {
+        let pods: BTreeSet<Attachment> = self.wires().map(wire).collect();
+        let others = self.attached.values().filter(|it| !pods.contains(&it.attachment));
+        others.filter_map(|it| it.result.as_ref().err()).next().cloned()
+    }
+
     /// What came of attaching, last.
     pub(super) fn attachments(&self) -> impl Iterator<Item = &AttachmentState> {
         self.attached.values()

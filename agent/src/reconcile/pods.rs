@@ -2,16 +2,58 @@
 
 use std::sync::Arc;
 
+use exeat_common::{
+    abi::{Workload, mode, workload_flag},
+    address::Address,
+    id::{PolicyId, WorkloadId},
+    limits::WORKLOAD_ADDRESSES,
+};
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{Reconcile, ReconcileError};
 use crate::{
     datapath::{Attachment, Datapath, Takeover},
-    workloads::roster::{Root, Roster},
+    policy::image::MapOp,
+    workloads::{
+        place::Cgroup,
+        roster::{Root, Roster},
+    },
 };
 
 /// What came of attaching to the veth of a pod.
 pub(super) type Wired<E> = (Attachment, Result<Takeover, E>);
+
+/// Lets the pod of the agent out before the API can be asked who the pods are. What an earlier agent
+/// left would deny it: it is one that nobody knows yet. Nothing is enforced, nothing is to be done.
+pub fn exempt_own_pod<D: Datapath>(datapath: &mut D, own: Cgroup) -> Result<(), ReconcileError> {
+    let found = datapath.dump().map_err(|it| ReconcileError::Dump(it.into()))?;
+    let Some(mut settings) = found.settings.filter(|_| !found.by_cgroup.contains_key(&own.id))
+    else {
+        return Ok(());
+    };
+    let known = found.by_cgroup.values().chain(found.by_ifindex.values());
+    let highest = known.map(|value| value.id.raw()).max().unwrap_or_default();
+    let value = Workload {
+        id: WorkloadId::new(highest + 1),
+        policy: PolicyId::INTERNAL,
+        mode: mode::REGISTRY_ONLY,
+        flags: workload_flag::EXEMPT,
+        address_count: 0,
+        reserved: 0,
+        default_target: 0,
+        sidecar_cgroup: 0,
+        netns_cookie: 0,
+        addresses: [Address::default(); WORKLOAD_ADDRESSES],
+    };
+    let mut operations = vec![MapOp::SetWorkloadByCgroup(own.id, value)];
+    if !settings.cgroup_depths.contains(&own.depth)
+        && let Some(slot) = settings.cgroup_depths.iter_mut().find(|depth| **depth == 0)
+    {
+        *slot = own.depth;
+        operations.push(MapOp::SetSettings(settings));
+    }
+    datapath.apply(&operations).map_err(|it| ReconcileError::Apply(it.into()))
+}
 
 impl<D: Datapath> Reconcile<D> {
     /// Enforces the pods of the roster too; all of them are below `root`.

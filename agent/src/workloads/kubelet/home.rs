@@ -39,6 +39,13 @@ pub fn of_pod(folder: &Path) -> io::Result<Home> {
     Ok(home)
 }
 
+/// Whether a process is in the pod.
+pub fn holds(folder: &Path, process: u32) -> bool {
+    let mut processes = Vec::new();
+    collect(folder, &mut processes);
+    processes.iter().any(|it| u32::try_from(*it) == Ok(process))
+}
+
 /// The namespace at `path`, if it is not the agent's.
 pub fn at(path: &Path) -> io::Result<Option<File>> {
     let namespace = File::open(path)?;

@@ -5,9 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::layout;
+use super::{home, layout, tree::Tree};
 use crate::workloads::{
-    place::{Node as _, SystemNode, Unplaced, cgroup2_points},
+    place::{Cgroup, Node as _, SystemNode, Unplaced, cgroup2_points},
     roster::Root,
 };
 
@@ -39,6 +39,15 @@ pub fn find(named: Option<&Path>) -> Result<Root, NoRoot> {
     };
     let cgroup = SystemNode.cgroup(&path)?;
     Ok(Root { path, cgroup })
+}
+
+/// The cgroup of the pod that this process is in, if it is in one. It takes the pid namespace of the
+/// host.
+pub fn own_pod(root: &Root) -> io::Result<Option<Cgroup>> {
+    let tree = Tree::open(&root.path, root.cgroup.depth)?;
+    let own = std::process::id();
+    let mut folders = tree.folders().values();
+    Ok(folders.find(|folder| home::holds(&folder.path, own)).map(|folder| folder.cgroup))
 }
 
 fn search() -> Result<PathBuf, NoRoot> {

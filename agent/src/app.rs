@@ -24,7 +24,10 @@ use crate::{
     shutdown,
     sources::{self, Origin, Said},
     tasks::Tasks,
-    workloads::place::Node,
+    workloads::{
+        census::{Census, Site},
+        place::Node,
+    },
 };
 
 /// What the agent runs on. The caller has checked the node and holds the lock.
@@ -36,6 +39,8 @@ pub struct Ground<D, S> {
     pub registry: Snapshot,
     /// None: files alone are the registry.
     pub cluster: Option<Cluster>,
+    /// Where the pods of the cluster are on this node; none: they are not enforced.
+    pub site: Option<Site>,
     pub stop: CancellationToken,
 }
 
@@ -46,7 +51,7 @@ where
     D: Datapath + 'static,
     S: EventSource,
 {
-    let Ground { config, datapath, events, node, registry, cluster, stop } = ground;
+    let Ground { config, datapath, events, node, registry, cluster, site, stop } = ground;
     // Whatever ends this function ends the tasks.
     let stopper = stop.clone().drop_guard();
     let config = Arc::new(config);
@@ -61,7 +66,7 @@ where
     let tells = config.kubernetes.as_ref().is_some_and(|kubernetes| kubernetes.events);
     let files = config.registry.clone();
     let origin = Origin { files, first: registry, cluster, flows: tells.then(|| flows.clone()) };
-    let Said { registry, pods: _pods } =
+    let Said { registry, pods } =
         sources::spawn(&mut tasks, origin, metrics.cluster.clone(), &stop);
     let (asker, names) = desk();
     let parts = Parts {
@@ -116,6 +121,13 @@ where
         if !reconcile.await_registry().await {
             tasks.wind_down(shutdown::DEADLINE).await;
             return Ok(());
+        }
+        if let (Some(site), Some(pods)) = (site, pods) {
+            let root = site.root.clone();
+            // All pods were listed by now, so that none is denied for not being known.
+            let (census, roster) = Census::open(site, pods)?;
+            reconcile = reconcile.with_pods(root, roster);
+            tasks.spawn("pods", census.run(stop.clone()));
         }
         reconcile.start().await.context("start enforcement")?;
     }

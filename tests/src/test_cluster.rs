@@ -187,6 +187,8 @@ impl TestCluster {
                 namespace: self.namespace.clone(),
                 name: "istio".to_owned(),
             }),
+            pods: false,
+            veths: true,
             events: true,
         }
     }

@@ -74,6 +74,7 @@ impl Agent {
             node: Box::new(FullNode),
             registry: Snapshot::started(Loaded::default()),
             cluster: None,
+            site: None,
             stop: stop.clone(),
         }));
         let agent = Self { folder, events: sender, stop, task };

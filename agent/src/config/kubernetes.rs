@@ -14,6 +14,10 @@ pub struct Kubernetes {
     pub mesh_config_map: Option<ConfigMapName>,
     /// Whether what was found is written into the cluster as Events.
     pub events: bool,
+    /// Whether the pods of this node are enforced.
+    pub pods: bool,
+    /// Whether pods are connected by veths.
+    pub veths: bool,
 }
 
 /// How the API server is reached.
@@ -50,6 +54,8 @@ pub(super) struct RawKubernetes {
     node_name: Option<super::raw::Name>,
     mesh_config_map: MeshConfigMap,
     events: super::raw::Yes,
+    pods: super::raw::Yes,
+    veths: super::raw::Yes,
 }
 
 /// `namespace/name`, or `null` for none.
@@ -100,6 +106,8 @@ impl RawKubernetes {
             node: self.node_name.map(|name| name.0),
             mesh_config_map: self.mesh_config_map.0,
             events: self.events.0,
+            pods: self.pods.0,
+            veths: self.veths.0,
         })
     }
 }
@@ -120,6 +128,9 @@ mod tests {
         assert_eq!(read("{enabled: true}").map(|it| it.access), Some(Access::InCluster));
         assert_eq!(read("{enabled: true}").map(|it| it.events), Some(true));
         assert_eq!(read("{enabled: true, events: false}").map(|it| it.events), Some(false));
+        assert_eq!(read("{enabled: true}").map(|it| (it.pods, it.veths)), Some((true, true)));
+        let given = read("{enabled: true, pods: false, veths: false}");
+        assert_eq!(given.map(|it| (it.pods, it.veths)), Some((false, false)));
         let by_file = Some(Access::Kubeconfig("/k".into()));
         assert_eq!(read("{kubeconfig: /k}").map(|it| it.access), by_file);
         assert_eq!(read("{enabled: true, kubeconfig: /k}").map(|it| it.access), by_file);

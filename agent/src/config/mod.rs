@@ -194,7 +194,8 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self, InvalidConfig> {
         let raw = read(text)?;
         let config = Self::resolve(raw);
-        if config.workloads.is_empty() && config.kubernetes.is_none() {
+        let has_pods = config.kubernetes.as_ref().is_some_and(|kubernetes| kubernetes.pods);
+        if config.workloads.is_empty() && !has_pods {
             return Err(InvalidConfig::NothingToEnforce);
         }
         config.check_limits()?;

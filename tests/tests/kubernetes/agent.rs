@@ -31,7 +31,7 @@ impl Agent {
     async fn start(cluster: &TestCluster) -> (Self, FakeKernel) {
         let socket = cluster.kubeconfig().with_file_name("exeat.sock");
         let text = format!(
-            "kubernetes: {{kubeconfig: {}, nodeName: {}, meshConfigMap: null}}\n\
+            "kubernetes: {{kubeconfig: {}, nodeName: {}, meshConfigMap: null, pods: false}}\n\
              workloads: [{{namespace: {}, name: web, interface: lo}}]\n\
              metrics: {{listen: \"127.0.0.1:0\"}}\nsocket: {}\n",
             cluster.kubeconfig().display(),
@@ -50,6 +50,7 @@ impl Agent {
             node: Box::new(SystemNode),
             registry: Snapshot::default(),
             cluster: Some(Cluster::connect(&kubernetes).await.expect("a client")),
+            site: None,
             stop: stop.clone(),
         };
         let mut tasks = JoinSet::new();

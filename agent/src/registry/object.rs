@@ -117,6 +117,21 @@ const UNREAD: &[(&str, &[&str])] = &[
     ("policy.networking.k8s.io", &["AdminNetworkPolicy", "ClusterNetworkPolicy"]),
 ];
 
+/// A kind that is read.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Kind {
+    pub kind: &'static str,
+    /// Empty for the core group.
+    pub group: &'static str,
+    /// The version to ask for first comes first.
+    pub versions: &'static [&'static str],
+}
+
+/// Every kind that is read, but for the settings of a mesh: those are in a `ConfigMap`.
+pub fn kinds() -> impl Iterator<Item = Kind> {
+    READERS.iter().map(|(kind, group, versions, _)| Kind { kind, group, versions })
+}
+
 /// Looks at one document.
 pub fn read(document: &Value) -> Read {
     let meta = match Meta::read(document) {

@@ -5,6 +5,9 @@ use serde_yaml::Value;
 
 use crate::deployed;
 
+/// Keys that only an agent knows that can read a cluster.
+pub(crate) const OF_CLUSTERS: [&str; 2] = ["kubernetes", "labelsMayRelax"];
+
 /// Whether this agent can read a cluster at all. While it cannot, it refuses the section `kubernetes`
 /// whole, and the rest of a configuration is tried with a workload instead.
 pub(crate) fn reads_clusters() -> bool {
@@ -18,7 +21,9 @@ pub(crate) fn parse(text: &str) -> Config {
     if reads_clusters() {
         return Config::parse(text).unwrap_or_else(|error| panic!("{error} in\n{text}"));
     }
-    value.as_mapping_mut().expect("a mapping").remove("kubernetes");
+    for key in OF_CLUSTERS {
+        value.as_mapping_mut().expect("a mapping").remove(key);
+    }
     let workload = "[{namespace: a, name: a, cgroup: /sys/fs/cgroup/kubepods.slice/a}]";
     value["workloads"] = serde_yaml::from_str(workload).expect("YAML");
     let text = serde_yaml::to_string(&value).expect("YAML");

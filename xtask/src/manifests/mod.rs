@@ -8,6 +8,7 @@ use self::{render::Rendered, tools::Tools};
 use crate::run;
 
 mod compare;
+mod dashboard;
 mod render;
 mod tools;
 
@@ -15,12 +16,15 @@ mod tools;
 const KUBERNETES: [&str; 2] = ["1.30", "1.37"];
 const CHART: &str = "deploy/helm/exeat";
 const RULES: &str = "deploy/helm/exeat/files/rules.yaml";
+const DASHBOARD: &str = "deploy/helm/exeat/files/dashboard.json";
 const RULE_TESTS: &str = "deploy/tests/alerts.yaml";
 
 /// What the chart is told, to be the overlay for Istio with the other profile of system calls.
 const ISTIO: &str = "deploy/tests/istio.yaml";
 /// What it is told, to bring the monitoring.
 const MONITORED: &str = "deploy/tests/monitored.yaml";
+/// Every key of the configuration, and what else can be chosen.
+const EVERY_KEY: &str = "deploy/tests/every-key.yaml";
 
 /// What a site writes beside Istio, and to be watched. Paths begin in `target/manifests/sites/NAME`.
 const ISTIO_SITE: &str = "\
@@ -50,6 +54,7 @@ pub(crate) fn manifests() -> Result<()> {
     let chart = helm(&tools, "chart", &[])?;
     let chart_istio = helm(&tools, "chart-istio", &["--values", ISTIO])?;
     let chart_monitored = helm(&tools, "chart-monitored", &["--values", MONITORED])?;
+    helm(&tools, "chart-every-key", &["--values", EVERY_KEY])?;
     for (values, word) in REFUSED {
         refused(&tools, values, word)?;
     }
@@ -63,6 +68,11 @@ pub(crate) fn manifests() -> Result<()> {
     run::output(tools.promtool().args(["check", "rules", RULES]))?;
     run::output(tools.promtool().args(["test", "rules", RULE_TESTS]))?;
     println!("manifests: the alerts pass `promtool check rules` and their tests");
+    let expressions = dashboard::as_rules(&read(DASHBOARD)?)?;
+    let rules = run::target("manifests/dashboard.rules.yaml");
+    write(&rules, &expressions)?;
+    run::output(tools.promtool().args(["check", "rules"]).arg(&rules))?;
+    println!("manifests: the expressions of the dashboard pass `promtool check rules`");
     Ok(())
 }
 
@@ -126,6 +136,10 @@ fn site(name: &str, text: &str) -> Result<String> {
     let folder = run::target("manifests/sites").join(name);
     write(&folder.join("kustomization.yaml"), text)?;
     Ok(folder.display().to_string())
+}
+
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(run::root().join(path)).with_context(|| format!("cannot read {path}"))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

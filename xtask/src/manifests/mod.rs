@@ -46,6 +46,7 @@ pub(crate) fn manifests() -> Result<()> {
     let tools = Tools::ensure()?;
     let base = kustomize(&tools, "base", "deploy/kustomize/base")?;
     kustomize(&tools, "audit-only", "deploy/kustomize/overlays/audit-only")?;
+    kustomize(&tools, "uninstall", "deploy/kustomize/uninstall")?;
     let istio = kustomize(&tools, "istio", &site("istio", ISTIO_SITE)?)?;
     let monitoring = kustomize(&tools, "monitoring", &site("monitoring", MONITORING_SITE)?)?;
 

@@ -17,6 +17,7 @@ pub mod ready;
 pub mod reconcile;
 pub mod registry;
 pub mod shutdown;
+pub mod suggest;
 pub mod tasks;
 pub mod telemetry;
 pub mod trial;

@@ -176,7 +176,7 @@ struct Cgroup2Mount {
 /// the type follows a lone hyphen.
 ///
 /// In a cgroup namespace of its own, as a container has, field 4 climbs to what lies above the
-/// namespace (`/../..`) and does not tell how deep that is (cgroup_namespaces(7)). The root of the
+/// namespace (`/../..`) and does not tell how deep that is (`cgroup_namespaces(7)`). The root of the
 /// tree shows itself: it alone has no `cgroup.type` (Linux, Documentation/admin-guide/cgroup-v2.rst).
 /// Another place above the namespace is no place to count from, and is left out.
 fn cgroup2_mounts(mountinfo: &str, is_root: impl Fn(&Path) -> bool) -> Vec<Cgroup2Mount> {

@@ -73,6 +73,7 @@ impl Agent {
             events,
             node: Box::new(FullNode),
             registry: Snapshot::started(Loaded::default()),
+            cluster: None,
             stop: stop.clone(),
         }));
         let agent = Self { folder, events: sender, stop, task };

@@ -11,6 +11,7 @@ use exeat_agent::{
     app::{self, Ground},
     config::{Config, InvalidConfig},
     datapath,
+    kubernetes::client::Cluster,
     lock::Lock,
     preflight, reconcile,
     registry::file::load_first,
@@ -88,9 +89,14 @@ async fn serve(config: Config) -> Result<(), Failure> {
     if !missing.is_empty() {
         return Err(anyhow!("{}", missing.join("; ")).into());
     }
+    let cluster = match &config.kubernetes {
+        Some(kubernetes) => Some(Cluster::connect(kubernetes).await?),
+        None => None,
+    };
     let (datapath, events) = datapath::aya::open(&config)?;
-    let ground =
-        Ground { config, datapath, events, node: Box::new(node), registry, stop: stop.clone() };
+    let node = Box::new(node);
+    let agent_stop = stop.clone();
+    let ground = Ground { config, datapath, events, node, registry, cluster, stop: agent_stop };
     let meaning = "stopping; links and tables stay pinned, enforcement goes on";
     Ok(signals.guard(stop, meaning, Box::pin(app::run(ground))).await?)
 }

@@ -24,9 +24,9 @@ use super::{
 };
 
 /// A document that was looked at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Read {
-    pub object: ObjectRef,
+    pub object: Arc<ObjectRef>,
     /// None if it is invalid, or declares and changes nothing.
     pub content: Option<Content>,
     pub reports: Vec<Report>,
@@ -137,7 +137,11 @@ pub fn read(document: &Value) -> Read {
     let meta = match Meta::read(document) {
         Ok(meta) => meta,
         Err(report) => {
-            return Read { object: report.object.clone(), content: None, reports: vec![*report] };
+            return Read {
+                object: Arc::new(report.object.clone()),
+                content: None,
+                reports: vec![*report],
+            };
         }
     };
     let checked = if Mesh::is_in(&meta, document) {

@@ -1,33 +1,15 @@
 //! Every configuration that is shipped is one that the agent takes.
 
-use exeat_agent::config::{Config, InvalidConfig, Mode};
+use exeat_agent::config::{Config, Mode};
 use serde_yaml::Value;
 
 use crate::deployed;
 
-/// Keys that only an agent knows that can read a cluster.
-pub(crate) const OF_CLUSTERS: [&str; 2] = ["kubernetes", "labelsMayRelax"];
-
-/// Whether this agent can read a cluster at all. While it cannot, it refuses the section `kubernetes`
-/// whole, and the rest of a configuration is tried with a workload instead.
-pub(crate) fn reads_clusters() -> bool {
-    !matches!(Config::parse("kubernetes: {enabled: true}"), Err(InvalidConfig::NotBuilt { .. }))
-}
-
 /// As the agent reads it from the file in the `ConfigMap`.
 pub(crate) fn parse(text: &str) -> Config {
-    let mut value: Value = serde_yaml::from_str(text).expect("YAML");
-    assert_eq!(value["kubernetes"]["enabled"], true, "{text}");
-    if reads_clusters() {
-        return Config::parse(text).unwrap_or_else(|error| panic!("{error} in\n{text}"));
-    }
-    for key in OF_CLUSTERS {
-        value.as_mapping_mut().expect("a mapping").remove(key);
-    }
-    let workload = "[{namespace: a, name: a, cgroup: /sys/fs/cgroup/kubepods.slice/a}]";
-    value["workloads"] = serde_yaml::from_str(workload).expect("YAML");
-    let text = serde_yaml::to_string(&value).expect("YAML");
-    Config::parse(&text).unwrap_or_else(|error| panic!("{error} in\n{text}"))
+    let config = Config::parse(text).unwrap_or_else(|error| panic!("{error} in\n{text}"));
+    assert!(config.kubernetes.is_some(), "no cluster is read: {text}");
+    config
 }
 
 /// The section of the chart's values that becomes the file.

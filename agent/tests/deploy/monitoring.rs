@@ -10,13 +10,10 @@ use exeat_common::reason::{Reason, Verdict};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::{configurations::reads_clusters, deployed};
+use crate::deployed;
 
 const RULES: &str = "helm/exeat/files/rules.yaml";
 const DASHBOARD: &str = "helm/exeat/files/dashboard.json";
-
-/// Series that only an agent shows that can read a cluster.
-const OF_CLUSTERS: &str = "exeat_registry_source_";
 
 /// The names of all series that the agent can show.
 fn exposed() -> BTreeSet<String> {
@@ -83,9 +80,7 @@ fn check(expressions: &[String]) {
     let states: BTreeSet<&str> = WORKLOAD_LABELS.into_iter().collect();
     for expression in expressions {
         for name in named(expression) {
-            let is_of_clusters = name.starts_with(OF_CLUSTERS) && !reads_clusters();
-            let is_there = exposed.contains(name) || is_of_clusters;
-            assert!(is_there, "there is no {name}: {expression}");
+            assert!(exposed.contains(name), "there is no {name}: {expression}");
         }
         let is_of_workloads = expression.contains("exeat_workloads{");
         for (label, known) in [("reason", &reasons), ("verdict", &verdicts), ("state", &states)] {

@@ -7,7 +7,7 @@ use exeat_agent::config::Config;
 use serde_json::Value;
 
 use crate::{
-    configurations::{OF_CLUSTERS, of_values, parse, reads_clusters},
+    configurations::{of_values, parse},
     deployed,
 };
 
@@ -23,17 +23,10 @@ fn schema() -> Value {
     schema["properties"]["config"].clone()
 }
 
-fn is_left_out(key: &str) -> bool {
-    OF_CLUSTERS.contains(&key) && !reads_clusters()
-}
-
 /// Calls for each value that the schema describes, with the keys that lead there.
 fn walk(schema: &Value, path: &[&str], visit: &mut impl FnMut(&[&str], &Value)) {
     visit(path, schema);
     for (key, below) in schema["properties"].as_object().into_iter().flatten() {
-        if is_left_out(key) {
-            continue;
-        }
         walk(below, &[path, &[key.as_str()]].concat(), visit);
     }
 }
@@ -81,9 +74,7 @@ fn keys() {
         if path.is_empty() {
             known.retain(|key| !NOT_FOR_A_CLUSTER.contains(&key.as_str()));
         }
-        let mut listed: BTreeSet<String> = properties.keys().cloned().collect();
-        listed.retain(|key| !is_left_out(key));
-        known.retain(|key| !is_left_out(key));
+        let listed: BTreeSet<String> = properties.keys().cloned().collect();
         assert_eq!(listed, known, "{path:?}: the schema has the left, the agent the right");
     });
     assert!(objects >= 6, "{objects}");

@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod capture;
 pub mod cgroup;
+pub mod envoy;
 pub mod flows;
 pub mod frame;
 pub mod gateway;

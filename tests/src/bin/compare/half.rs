@@ -30,10 +30,6 @@ impl Half {
         Ok(half)
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Orders something and waits for what comes of it.
     pub(crate) fn ask<T: DeserializeOwned>(&mut self, order: &impl Serialize) -> Result<T> {
         writeln!(self.orders, "{}", serde_json::to_string(order)?)

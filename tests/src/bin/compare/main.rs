@@ -1,6 +1,7 @@
 //! `exeat-compare`: exeat beside other ways to the same end, as figures. `cargo xtask bench` runs it.
 
 mod connect;
+mod gateway;
 mod half;
 mod machine;
 mod plot;
@@ -28,12 +29,20 @@ struct Arguments {
 enum What {
     /// Connections and round trips: nothing, exeat, an nftables set, and two ways into an Envoy
     Connect(Options),
+    /// TLS by server name through `exeat gateway`, Envoy and `HAProxy`
+    Gateway(Options),
     /// The half of `connect` in a pod.
     #[command(hide = true)]
     ConnectClient,
     /// The half of `connect` on the internet.
     #[command(hide = true)]
     ConnectServer(connect::server::Addresses),
+    /// The half of `gateway` in a pod.
+    #[command(hide = true)]
+    GatewayClient,
+    /// The half of `gateway` on the internet.
+    #[command(hide = true)]
+    GatewayServer(gateway::server::Addresses),
 }
 
 #[derive(Args)]
@@ -68,7 +77,10 @@ impl Options {
 fn main() -> Result<()> {
     match Arguments::parse().what {
         What::Connect(options) => options.report(&connect::measure(options.time())?),
+        What::Gateway(options) => options.report(&gateway::measure(options.time())?),
         What::ConnectClient => half::serve(connect::client::answer),
         What::ConnectServer(addresses) => connect::server::serve(&addresses),
+        What::GatewayClient => half::serve(gateway::client::answer),
+        What::GatewayServer(addresses) => gateway::server::serve(&addresses),
     }
 }

@@ -100,7 +100,9 @@ impl Study {
     pub(crate) fn summary(&self) -> Summary {
         let measures = self.measures.iter().enumerate().map(|(measure, it)| {
             let rows = (0..self.rows.len()).map(|row| self.row(row, measure));
-            MeasureSummary { name: it.name, unit: it.unit, rows: rows.collect() }
+            // A row may lack what it has no part in.
+            let rows = rows.filter(|row| !row.samples.is_empty()).collect();
+            MeasureSummary { name: it.name, unit: it.unit, rows }
         });
         Summary {
             name: self.name,

@@ -52,6 +52,7 @@ pub(crate) fn measure(time: Duration) -> Result<Study> {
     let began = Instant::now();
     let core = *machine::cores()?.last().context("this process may use no core")?;
     machine::keep_to(core, 0)?;
+    machine::go_first()?;
     let mut stage = Stage::new()?;
     let mut study = study(core);
     let mut longest = Duration::ZERO;
@@ -77,7 +78,7 @@ fn study(core: usize) -> Study {
         study.goals.push(goal(REDIRECTED, IPTABLES, 0.93));
     }
     study.remarks = vec![
-        format!("All processes are kept to core {core}."),
+        format!("All processes are kept to core {core}, and go before what else runs here."),
         format!(
             "exeat has a registry of {ENTRIES} names, and the granted address was learned from DNS; it is \
              detached\nwhile the others are measured. The nftables set, of addresses and ports, has as many \

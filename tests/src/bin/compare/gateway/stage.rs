@@ -1,6 +1,6 @@
 //! Where `gateway` plays: a client in one pod, the gateways in another, a server on the internet.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,6 +19,7 @@ pub(crate) type End = (&'static str, SocketAddr);
 pub(crate) const SHORT: End = ("www.example.com", address(10));
 pub(crate) const STREAM: End = ("stream.example.com", address(20));
 pub(crate) const OTHER: End = ("other.example.com", address(99));
+const NEVER_DIALLED: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x99));
 const UP_WITHIN: Duration = Duration::from_secs(30);
 
 const fn address(last: u8) -> SocketAddr {
@@ -45,7 +46,9 @@ impl Stage {
         let resolver = [SocketAddr::new(RESOLVER_V4, 53)];
         let dns = DnsServer::start(node.internet(), &resolver, Unknown::NxDomain)?;
         for (name, address) in [SHORT, STREAM, OTHER] {
-            dns.set(name, &[address.ip()], 3600);
+            // Both families, for an answer without addresses would not be remembered: this resolver does
+            // not say for how long it holds. The first is the one that is dialled.
+            dns.set(name, &[address.ip(), NEVER_DIALLED], 3600);
         }
         let this = std::env::current_exe().context("path of this program")?;
         let mut server = node.internet_command(&this)?;

@@ -21,7 +21,7 @@ use tokio::{
 /// waits in it, and then in the kernel, so who sends is slowed down.
 const BUFFER_BYTES: usize = 16 * 1024;
 /// The most it grows to, where much is sent at once: a long stream then takes fewer calls.
-const MOST_BYTES: usize = 128 * 1024;
+const MOST_BYTES: usize = 256 * 1024;
 
 /// What passed the client's side of one connection, and when something last did.
 #[derive(Debug)]

@@ -44,7 +44,7 @@ fn draw(
             .margin(8)
             .x_label_area_size(24)
             .y_label_area_size(LABELS)
-            .build_cartesian_2d(0.0..most, (0..count).into_segmented())?;
+            .build_cartesian_2d(0.0..most, (0..count.saturating_sub(1)).into_segmented())?;
         // From top to bottom, where the axis goes upward.
         let name = |at: &SegmentValue<usize>| match at {
             SegmentValue::CenterOf(at) => {
@@ -55,6 +55,7 @@ fn draw(
         chart
             .configure_mesh()
             .disable_y_mesh()
+            .x_max_light_lines(0)
             .y_labels(count)
             .y_label_formatter(&name)
             .label_style(("sans-serif", 12))

@@ -277,11 +277,8 @@ impl Watches {
 /// Whether the files may be others after an event. Opening and reading change nothing, and this task
 /// does both itself: told of that, it would look again and again without end.
 fn may_be_change(event: &notify::Result<Event>) -> bool {
-    let access = match event {
-        Ok(Event { kind: EventKind::Access(access), .. }) => access,
-        // What was lost may have been a change.
-        Ok(_) | Err(_) => return true,
-    };
+    // Where something was lost, that may have been a change.
+    let Ok(Event { kind: EventKind::Access(access), .. }) = event else { return true };
     match access {
         AccessKind::Close(AccessMode::Write | AccessMode::Any | AccessMode::Other)
         | AccessKind::Any

@@ -55,11 +55,11 @@ impl Drop for Half {
 
 /// Answers orders until there are no more.
 pub(crate) fn serve<Order: DeserializeOwned, Answer: Serialize>(
-    answer: impl Fn(Order) -> Result<Answer>,
+    answer: impl Fn(&Order) -> Result<Answer>,
 ) -> Result<()> {
     say(&true)?;
     for line in stdin().lock().lines() {
-        say(&answer(serde_json::from_str(&line?)?)?)?;
+        say(&answer(&serde_json::from_str(&line?)?)?)?;
     }
     Ok(())
 }

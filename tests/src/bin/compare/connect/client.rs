@@ -25,8 +25,8 @@ pub(crate) enum Order {
     Try { to: SocketAddr },
 }
 
-pub(crate) fn answer(order: Order) -> Result<Value> {
-    Ok(match order {
+pub(crate) fn answer(order: &Order) -> Result<Value> {
+    Ok(match *order {
         Order::Connect { to, count } => json!(median(count, || connection(to))?),
         Order::RoundTrip { to, count } => {
             let mut stream = TcpStream::connect(to)?;

@@ -34,7 +34,7 @@ pub(crate) fn serve(addresses: &Addresses) -> Result<()> {
         let listener = TcpListener::bind(address).with_context(|| format!("bind {address}"))?;
         thread::spawn(move || answer_all(&listener, counts.as_deref()));
     }
-    half::serve(|(): ()| Ok(arrived.load(Ordering::SeqCst)))
+    half::serve(|(): &()| Ok(arrived.load(Ordering::SeqCst)))
 }
 
 fn answer_all(listener: &TcpListener, counts: Option<&AtomicU64>) {

@@ -35,12 +35,12 @@ pub(crate) enum Order {
     Try { to: Way },
 }
 
-pub(crate) fn answer(order: Order) -> Result<Value> {
+pub(crate) fn answer(order: &Order) -> Result<Value> {
     Ok(match order {
-        Order::Short { to, count, parallel } => json!(short(&to, count, parallel)?),
-        Order::Wait { to, count } => json!(wait(&to, count)?),
-        Order::Stream { to } => json!(stream(&to)?),
-        Order::Try { to } => json!(attempt(&to)?),
+        Order::Short { to, count, parallel } => json!(short(to, *count, *parallel)?),
+        Order::Wait { to, count } => json!(wait(to, *count)?),
+        Order::Stream { to } => json!(stream(to)?),
+        Order::Try { to } => json!(attempt(to)?),
     })
 }
 

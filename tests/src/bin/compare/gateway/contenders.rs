@@ -1,7 +1,7 @@
 //! The gateways, each set up to do no more than carry two names.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result};
@@ -45,7 +45,7 @@ pub(crate) fn start(contender: Contender, node: &Node, pod: &Pod) -> Result<Back
         Contender::None => pod.command("true")?,
         Contender::Exeat => {
             let mut command = pod.command(agent::binary()?)?;
-            command.args(["gateway", "--config"]).arg(exeat(dir.join("gateway"), port)?);
+            command.args(["gateway", "--config"]).arg(exeat(&dir.join("gateway"), port)?);
             command
         }
         Contender::HaProxy => {
@@ -68,7 +68,7 @@ pub(crate) fn start(contender: Contender, node: &Node, pod: &Pod) -> Result<Back
     Ok(Background::new(started.with_context(|| format!("start {command:?} (cargo xtask setup)"))?))
 }
 
-fn exeat(dir: PathBuf, port: u16) -> Result<PathBuf> {
+fn exeat(dir: &Path, port: u16) -> Result<PathBuf> {
     let registry = dir.join("registry.d");
     fs::create_dir_all(&registry)?;
     let entry = |name: &str, host: &str| Entry::new("istio-egress", name, host).port(443, "TLS");

@@ -117,7 +117,7 @@ fn cell(stage: &mut Stage, contender: Contender, row: usize, figures: &mut Round
     let rate: f64 = stage.client.ask(&order)?;
     figures.insert((row, RATE), rate);
     if let (Some(before), Some(after)) = (cpu_before, stage.cpu_time(contender)?) {
-        let each = (after - before) / CONNECTIONS;
+        let each = after.saturating_sub(before) / CONNECTIONS;
         figures.insert((row, CPU), each.as_secs_f64() * 1e6);
     }
     let throughput: f64 = stage.client.ask(&Order::Stream { to: stream })?;

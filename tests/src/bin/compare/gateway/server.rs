@@ -44,7 +44,7 @@ pub(crate) fn serve(addresses: &Addresses) -> Result<()> {
             thread::spawn(move || answer_all(&listener, length, counts.as_deref()));
         }
     }
-    half::serve(|(): ()| Ok(arrived.load(Ordering::SeqCst)))
+    half::serve(|(): &()| Ok(arrived.load(Ordering::SeqCst)))
 }
 
 fn answer_all(listener: &TcpListener, length: usize, counts: Option<&AtomicU64>) {

@@ -163,6 +163,12 @@ impl Node for SystemNode {
 
 const MOUNTS: &str = "/proc/self/mountinfo";
 
+/// Where the cgroup2 tree, or a part of it, is mounted.
+pub(super) fn cgroup2_points() -> io::Result<Vec<PathBuf>> {
+    let mounts = cgroup2_mounts(&fs::read_to_string(MOUNTS)?);
+    Ok(mounts.into_iter().map(|mount| mount.point).collect())
+}
+
 /// A place where the cgroup2 tree, or a part of it, is mounted.
 #[derive(Debug, Eq, PartialEq)]
 struct Cgroup2Mount {

@@ -13,6 +13,7 @@ mod tables;
 mod targets;
 #[cfg(any(test, feature = "testing"))]
 mod test_run;
+mod wires;
 
 use std::{
     fs, io,
@@ -33,7 +34,7 @@ use exeat_common::{
 
 use self::{links::Links, tables::Maps};
 use super::{
-    Attached, Attachment, Collected, Datapath, MapUsage, Noted, ProgramUsage,
+    Attached, Attaching, Attachment, Collected, Datapath, MapUsage, Noted, ProgramUsage,
     pins::version_folder,
     probe::{self, Unsupported},
 };
@@ -193,6 +194,19 @@ impl Datapath for Kernel {
                 result: result.map_err(KernelError::from),
             })
             .collect()
+    }
+
+    fn prepare(&mut self, wanted: &Attachment) -> Attaching<KernelError> {
+        let work = self.links.prepare(&mut self.ebpf, wanted);
+        Box::new(move || work().map_err(KernelError::from))
+    }
+
+    fn conclude(&mut self, wanted: &Attachment, is_attached: bool) {
+        self.links.conclude(wanted, is_attached);
+    }
+
+    fn detach(&mut self, unwanted: &[Attachment]) {
+        self.links.detach(unwanted);
     }
 
     fn holds(&self, attachment: &Attachment) -> bool {

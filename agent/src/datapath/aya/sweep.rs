@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use exeat_common::{
-    abi::{Fact, FactKey, FactValue, FlowKey, FlowValue, HandoverKey, QuotaValue},
+    abi::{
+        CounterKey, CounterValue, Fact, FactKey, FactValue, FlowKey, FlowValue, HandoverKey,
+        QuotaValue,
+    },
     flow::protocol,
     id::{SubjectId, WorkloadId},
     limits::{
@@ -24,16 +27,18 @@ use crate::datapath::{Collected, pod::Abi};
 const EXPIRED_FACT_SECONDS: u32 = 120;
 
 impl Maps {
-    /// Removes what has ended and counts what lives.
+    /// Removes what has ended, and all that is of workloads that are gone: their numbers are never
+    /// given to others. Counts what lives.
     pub(super) fn sweep(&mut self) -> Result<Collected, KernelError> {
         let now = seconds();
+        let known = self.workloads()?;
         let mut collected = Collected::default();
         let mut shares: BTreeMap<WorkloadId, Used> = BTreeMap::new();
         let mut ended: Vec<FactKey> = Vec::new();
         for entry in &self.facts {
             let (Abi(key), Abi(value)) = entry.map_err(failed("read", map::FACTS))?;
             let subjects = live_subjects(&value, now);
-            if subjects.is_empty() {
+            if subjects.is_empty() || !known.contains(&key.workload) {
                 ended.push(key);
             } else {
                 collected.subjects.extend(subjects);
@@ -45,22 +50,24 @@ impl Maps {
             remove(map::FACTS, self.facts.remove(&Abi(key)))?;
             collected.facts_removed += 1;
         }
-        self.sweep_flows(now, &mut collected, &mut shares)?;
-        self.sweep_handovers(now, &mut shares)?;
-        self.correct_shares(&shares)?;
+        self.sweep_flows(now, &known, &mut collected, &mut shares)?;
+        self.sweep_handovers(now, &known, &mut shares)?;
+        self.correct_shares(&known, &shares)?;
+        self.retire_counters(&known)?;
         Ok(collected)
     }
 
     fn sweep_flows(
         &mut self,
         now: u32,
+        known: &BTreeSet<WorkloadId>,
         collected: &mut Collected,
         shares: &mut BTreeMap<WorkloadId, Used>,
     ) -> Result<(), KernelError> {
         let mut ended: Vec<FlowKey> = Vec::new();
         for entry in &self.flows {
             let (Abi(key), Abi(value)) = entry.map_err(failed("read", map::FLOWS))?;
-            if is_idle(&key, &value, now) {
+            if is_idle(&key, &value, now) || !known.contains(&key.workload) {
                 ended.push(key);
             } else {
                 if value.subject.is_some() {
@@ -81,12 +88,14 @@ impl Maps {
     fn sweep_handovers(
         &mut self,
         now: u32,
+        known: &BTreeSet<WorkloadId>,
         shares: &mut BTreeMap<WorkloadId, Used>,
     ) -> Result<(), KernelError> {
         let mut ended: Vec<HandoverKey> = Vec::new();
         for entry in &self.handovers {
             let (Abi(key), Abi(value)) = entry.map_err(failed("read", map::HANDOVERS))?;
-            if now.saturating_sub(value.since) > HANDOVER_SECONDS {
+            let is_old = now.saturating_sub(value.since) > HANDOVER_SECONDS;
+            if is_old || !known.contains(&value.workload) {
                 ended.push(key);
             } else {
                 shares.entry(value.workload).or_default().handovers += 1;
@@ -101,8 +110,11 @@ impl Maps {
     /// The kernel counts up; what was removed here is taken off. What came meanwhile is missed until
     /// the next sweep, which errs on the side of letting it come. The share of a workload that is
     /// gone makes room for another's.
-    fn correct_shares(&mut self, shares: &BTreeMap<WorkloadId, Used>) -> Result<(), KernelError> {
-        let known = self.workloads()?;
+    fn correct_shares(
+        &mut self,
+        known: &BTreeSet<WorkloadId>,
+        shares: &BTreeMap<WorkloadId, Used>,
+    ) -> Result<(), KernelError> {
         let mut wrong: Vec<(WorkloadId, QuotaValue)> = Vec::new();
         let mut gone: Vec<WorkloadId> = Vec::new();
         for entry in &self.quota {
@@ -126,6 +138,21 @@ impl Maps {
             if !known.contains(&workload) {
                 remove(map::WILDCARDS, self.wildcards.remove(&Abi(workload)))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Adds up what was counted for workloads that are gone, so that its room is free again.
+    fn retire_counters(&mut self, known: &BTreeSet<WorkloadId>) -> Result<(), KernelError> {
+        let nobody = WorkloadId::default();
+        let counters = self.counters_of_kernel()?;
+        let gone = |key: &CounterKey| key.workload != nobody && !known.contains(&key.workload);
+        for (key, value) in counters.into_iter().filter(|(key, _)| gone(key)) {
+            remove(map::COUNTERS, self.counters.remove(&Abi(key)))?;
+            let key = CounterKey { workload: nobody, ..key };
+            let sum = self.retired.entry(key).or_insert(CounterValue { count: 0, bytes: 0 });
+            sum.count = sum.count.wrapping_add(value.count);
+            sum.bytes = sum.bytes.wrapping_add(value.bytes);
         }
         Ok(())
     }

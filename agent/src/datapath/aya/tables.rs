@@ -1,5 +1,7 @@
 //! The maps with their types: reading them into an [`Image`] and carrying out its changes.
 
+use std::collections::BTreeMap;
+
 use aya::{
     Ebpf,
     maps::{
@@ -45,7 +47,9 @@ pub(super) struct Maps {
     pub(super) quota: Table<WorkloadId, QuotaValue>,
     pub(super) wildcards: Table<WorkloadId, WildcardValue>,
     pub(super) queries: Table<QueryKey, QueryValue>,
-    counters: PerCpuHashMap<MapData, Abi<CounterKey>, Abi<CounterValue>>,
+    pub(super) counters: PerCpuHashMap<MapData, Abi<CounterKey>, Abi<CounterValue>>,
+    /// What was counted for workloads that are gone, under no workload.
+    pub(super) retired: BTreeMap<CounterKey, CounterValue>,
     settings: Array<MapData, Abi<Settings>>,
 }
 
@@ -84,6 +88,7 @@ impl Maps {
             wildcards: open(ebpf, map::WILDCARDS)?,
             queries: open(ebpf, map::QUERIES)?,
             counters: open(ebpf, map::COUNTERS)?,
+            retired: BTreeMap::new(),
             settings: open(ebpf, map::SETTINGS)?,
         })
     }
@@ -190,8 +195,17 @@ impl Maps {
         self.settings.set(0, Abi(settings), 0).map_err(failed("write", map::SETTINGS))
     }
 
-    /// The counters of all CPUs, added up.
+    /// All that was counted, also for those that are gone.
     pub(super) fn counters(&self) -> Result<Vec<(CounterKey, CounterValue)>, KernelError> {
+        let mut counters = self.counters_of_kernel()?;
+        counters.extend(self.retired.iter().map(|(key, value)| (*key, *value)));
+        Ok(counters)
+    }
+
+    /// The counters of all CPUs, added up.
+    pub(super) fn counters_of_kernel(
+        &self,
+    ) -> Result<Vec<(CounterKey, CounterValue)>, KernelError> {
         let sum = |sum: CounterValue, Abi(value): &Abi<CounterValue>| CounterValue {
             count: sum.count.wrapping_add(value.count),
             bytes: sum.bytes.wrapping_add(value.bytes),

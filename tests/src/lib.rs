@@ -6,6 +6,7 @@ pub mod api_server;
 pub mod capture;
 pub mod cgroup;
 pub mod embedded;
+pub mod envoy;
 pub mod flows;
 pub mod frame;
 pub mod gateway;

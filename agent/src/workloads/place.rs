@@ -166,7 +166,7 @@ const MOUNTS: &str = "/proc/self/mountinfo";
 
 /// Where the cgroup2 tree, or a part of it, is mounted.
 pub(super) fn cgroup2_points() -> io::Result<Vec<PathBuf>> {
-    let mounts = cgroup2_mounts(&fs::read_to_string(MOUNTS)?);
+    let mounts = cgroup2_mounts(&fs::read_to_string(MOUNTS)?, is_tree_root);
     Ok(mounts.into_iter().map(|mount| mount.point).collect())
 }
 

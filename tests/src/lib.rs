@@ -2,6 +2,7 @@
 //! the servers that live there, and drivers for the real agent and for clients in a pod.
 
 pub mod agent;
+pub mod api_server;
 pub mod capture;
 pub mod cgroup;
 pub mod embedded;
@@ -24,6 +25,7 @@ pub mod servers;
 pub mod session;
 pub mod sidecar;
 pub mod tap;
+pub mod test_cluster;
 pub mod traffic;
 pub mod wait;
 pub mod world;

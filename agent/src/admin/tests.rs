@@ -73,7 +73,8 @@ impl Agent {
             events,
             node: Box::new(FullNode),
             registry: Snapshot::started(Loaded::default()),
-            pods: None,
+            cluster: None,
+            site: None,
             stop: stop.clone(),
         }));
         let agent = Self { folder, events: sender, stop, task };

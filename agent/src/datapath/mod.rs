@@ -9,7 +9,7 @@ mod pod;
 mod probe;
 mod syscall;
 
-pub(crate) use syscall::{netns_cookie, wait_readable};
+pub(crate) use syscall::{ask_bpf, netns_cookie, wait_readable};
 
 use std::{collections::BTreeSet, fmt, future::Future, path::PathBuf, time::Duration};
 

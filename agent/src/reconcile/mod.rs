@@ -197,6 +197,25 @@ impl<D: Datapath> Reconcile<D> {
         (reconcile, Handle { state, heartbeat: beats, samples })
     }
 
+    /// Waits for the first registry. What an earlier agent left stays in force as it is meanwhile.
+    /// Says false if told to stop.
+    pub async fn await_registry(&mut self) -> bool {
+        loop {
+            self.heartbeat.send_replace(Instant::now());
+            tokio::select! {
+                biased;
+                () = self.parts.stop.cancelled() => return false,
+                // If the source ended, `run` says so.
+                _ = self.parts.registry.changed() => return true,
+                _ = self.tick.tick() => {}
+                Some(reply) = self.requests.recv() => {
+                    // Whoever asked may be gone.
+                    drop(reply.send(self.sample()));
+                }
+            }
+        }
+    }
+
     /// Sends flows to what the names of endpoints are resolved to.
     #[must_use]
     pub fn with_endpoints(mut self, endpoints: Reader) -> Self {

@@ -148,7 +148,7 @@ async fn reload(
     let loaded = tokio::task::spawn_blocking(move || load(&paths, Some(&previous)))
         .await
         .map_err(|_| LoadPanicked)?;
-    if is_same(&loaded, &before.loaded) {
+    if loaded.says_the_same(&before.loaded) {
         return Ok(());
     }
     tell(&loaded, &before.loaded);
@@ -160,13 +160,6 @@ async fn reload(
         noticed: Some(noticed),
     }));
     Ok(())
-}
-
-fn is_same(new: &Loaded, old: &Loaded) -> bool {
-    new.registry == old.registry
-        && new.reports == old.reports
-        && new.objects == old.objects
-        && errors(new) == errors(old)
 }
 
 fn errors(loaded: &Loaded) -> Vec<String> {
@@ -182,7 +175,7 @@ fn tell(new: &Loaded, old: &Loaded) {
     tell_reports(new.reports.iter().filter(|report| !old.reports.contains(report)));
     tracing::info!(
         objects = new.objects,
-        in_force = new.in_force.len(),
+        in_force = new.in_force().len(),
         unreadable = new.errors.len(),
         "registry changed"
     );

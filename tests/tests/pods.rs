@@ -189,7 +189,7 @@ fn report(what: &str, replays: &[Replay]) {
 
 #[test]
 fn pods_start_one_by_one() -> Result<()> {
-    for (driver, count) in [(Driver::Systemd, 9), (Driver::Cgroupfs, 21)] {
+    for (driver, count) in [(Driver::Systemd, 6), (Driver::Cgroupfs, 15)] {
         let scene = Scene::start("pods-one", driver)?;
         let mut replays = Vec::new();
         for number in 0..count {
@@ -307,7 +307,7 @@ fn descriptors_and_threads() -> (usize, usize) {
 #[test]
 fn pods_that_come_and_go_leave_nothing_behind() -> Result<()> {
     let wanted = std::env::var("EXEAT_CHURN_PODS").ok().and_then(|it| it.parse().ok());
-    let wanted: u32 = wanted.unwrap_or(200);
+    let wanted: u32 = wanted.unwrap_or(120);
     let scene = Scene::start("pods-churn", Driver::Systemd)?;
     let is_clean = || leftovers(&scene).is_ok_and(|found| found.is_empty());
     // The first ones show what the agent opens once.

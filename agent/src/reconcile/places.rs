@@ -225,8 +225,8 @@ impl Places {
     /// themselves.
     pub(super) fn failure(&self) -> Option<String> {
         let pods: BTreeSet<Attachment> = self.wires().map(wire).collect();
-        let others = self.attached.values().filter(|it| !pods.contains(&it.attachment));
-        others.filter_map(|it| it.result.as_ref().err()).next().cloned()
+        let mut others = self.attached.values().filter(|it| !pods.contains(&it.attachment));
+        others.find_map(|it| it.result.as_ref().err()).cloned()
     }
 
     /// What came of attaching, last.
@@ -325,7 +325,7 @@ fn state_of<E: std::error::Error>(
     result: Result<Takeover, E>,
 ) -> AttachmentState {
     let result = result.map_err(|error| format!("attach to {attachment}: {error}"));
-    AttachmentState { result, attachment }
+    AttachmentState { attachment, result }
 }
 
 fn is_of_cgroup(unplaced: &Unplaced) -> bool {

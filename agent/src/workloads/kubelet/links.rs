@@ -133,29 +133,26 @@ impl Links {
 
     fn number_so_far(&mut self, namespace: BorrowedFd<'_>) -> io::Result<Option<NsId>> {
         let replies = self.ask(RouteNetlinkMessage::GetNsId(about(namespace, [])), 0)?;
-        Ok(replies.iter().find_map(|reply| match reply {
-            RouteNetlinkMessage::NewNsId(message) => nsid_of(message),
-            _ => None,
+        Ok(replies.iter().find_map(|reply| {
+            let RouteNetlinkMessage::NewNsId(message) = reply else { return None };
+            nsid_of(message)
         }))
     }
 
     fn take_in(&mut self, message: RouteNetlinkMessage, news: &mut LinkNews) {
-        match message {
-            RouteNetlinkMessage::DelLink(message) => {
-                // A port that leaves its bridge is told of in the same way, but for the family.
-                let is_gone = u8::from(message.header.interface_family) == 0;
-                if is_gone {
-                    news.is_changed |= self.veths.remove(&message.header.index).is_some();
-                }
+        if let RouteNetlinkMessage::DelLink(message) = &message {
+            // A port that leaves its bridge is told of in the same way, but for the family.
+            let is_gone = u8::from(message.header.interface_family) == 0;
+            if is_gone {
+                news.is_changed |= self.veths.remove(&message.header.index).is_some();
             }
-            RouteNetlinkMessage::DelNsId(message) => news.gone.extend(nsid_of(&message)),
-            message => {
-                let Some((index, veth)) = veth_of(&message) else { return };
-                if self.veths.get(&index) != Some(&veth) {
-                    self.veths.insert(index, veth);
-                    news.is_changed = true;
-                }
-            }
+        } else if let RouteNetlinkMessage::DelNsId(message) = &message {
+            news.gone.extend(nsid_of(message));
+        } else if let Some((index, veth)) = veth_of(&message)
+            && self.veths.get(&index) != Some(&veth)
+        {
+            self.veths.insert(index, veth);
+            news.is_changed = true;
         }
     }
 
@@ -182,17 +179,15 @@ impl Links {
                 if reply.header.sequence_number != self.sequence {
                     continue;
                 }
-                match reply.payload {
-                    NetlinkPayload::InnerMessage(inner) => {
-                        replies.push(inner);
-                        if flags == 0 {
-                            return Ok(replies);
-                        }
+                if let NetlinkPayload::InnerMessage(inner) = reply.payload {
+                    replies.push(inner);
+                    if flags == 0 {
+                        return Ok(replies);
                     }
-                    NetlinkPayload::Done(_) => return Ok(replies),
-                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(replies),
-                    NetlinkPayload::Error(error) => return Err(error.to_io()),
-                    _ => {}
+                } else if let NetlinkPayload::Error(error) = reply.payload {
+                    return if error.code.is_none() { Ok(replies) } else { Err(error.to_io()) };
+                } else if let NetlinkPayload::Done(_) = reply.payload {
+                    return Ok(replies);
                 }
             }
         }
@@ -215,9 +210,9 @@ fn about<const N: usize>(namespace: BorrowedFd<'_>, more: [NsidAttribute; N]) ->
 }
 
 fn nsid_of(message: &NsidMessage) -> Option<NsId> {
-    message.attributes.iter().find_map(|attribute| match attribute {
-        NsidAttribute::Id(number) if *number >= 0 => Some(NsId(*number)),
-        _ => None,
+    message.attributes.iter().find_map(|attribute| {
+        let NsidAttribute::Id(number) = attribute else { return None };
+        (*number >= 0).then_some(NsId(*number))
     })
 }
 
@@ -228,13 +223,12 @@ fn veth_of(message: &RouteNetlinkMessage) -> Option<(u32, Veth)> {
     };
     let (mut name, mut namespace, mut is_veth) = (None, None, false);
     for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(text) => name = Some(text.clone()),
-            LinkAttribute::LinkNetNsId(number) if *number >= 0 => namespace = Some(NsId(*number)),
-            LinkAttribute::LinkInfo(infos) => {
-                is_veth = infos.iter().any(|it| matches!(it, LinkInfo::Kind(InfoKind::Veth)));
-            }
-            _ => {}
+        if let LinkAttribute::IfName(text) = attribute {
+            name = Some(text.clone());
+        } else if let LinkAttribute::LinkNetNsId(number) = attribute {
+            namespace = (*number >= 0).then_some(NsId(*number));
+        } else if let LinkAttribute::LinkInfo(infos) = attribute {
+            is_veth = infos.iter().any(|it| matches!(it, LinkInfo::Kind(InfoKind::Veth)));
         }
     }
     let veth = Veth { name: name?, namespace: namespace? };
@@ -242,9 +236,9 @@ fn veth_of(message: &RouteNetlinkMessage) -> Option<(u32, Veth)> {
 }
 
 fn messages(datagram: &[u8]) -> impl Iterator<Item = RouteNetlinkMessage> {
-    all_messages(datagram).into_iter().filter_map(|message| match message.payload {
-        NetlinkPayload::InnerMessage(inner) => Some(inner),
-        _ => None,
+    all_messages(datagram).into_iter().filter_map(|message| {
+        let NetlinkPayload::InnerMessage(inner) = message.payload else { return None };
+        Some(inner)
     })
 }
 

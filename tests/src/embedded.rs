@@ -82,15 +82,21 @@ impl Embedded {
         let stop = CancellationToken::new();
         let noted = Noted::default();
         let (give, take) = std::sync::mpsc::channel();
-        let (netns, token, notes) = (node.netns().clone(), stop.clone(), Arc::clone(&noted));
+        let (netns, token, journal) = (node.netns().clone(), stop.clone(), Arc::clone(&noted));
         let thread = std::thread::Builder::new().name("agent".to_owned()).spawn(move || {
             netns.enter()?;
             let runtime = Builder::new_multi_thread()
                 .worker_threads(2)
-                .on_thread_start(move || netns.enter().expect("invariant: the node is there"))
+                .on_thread_start(move || {
+                    if let Err(error) = netns.enter() {
+                        eprintln!(
+                            "exeat-tests: a thread of the agent is not on the node: {error:#}"
+                        );
+                    }
+                })
                 .enable_all()
                 .build()?;
-            runtime.block_on(serve(config, pods, results, receiver, token, notes, give))
+            runtime.block_on(serve(config, pods, results, receiver, token, journal, give))
         })?;
         let Ok((state, samples)) = take.recv_timeout(STARTS_WITHIN) else {
             stop.cancel();

@@ -61,6 +61,10 @@ type Handles = (watch::Receiver<Arc<State>>, mpsc::Sender<SampleRequest>);
 
 impl Embedded {
     /// Enforces the pods below `pods`, of which the API knows `told` at the beginning.
+    ///
+    /// # Panics
+    ///
+    /// On a thread of the agent, if the node is gone.
     pub fn start(
         node: &Node,
         pods: PathBuf,
@@ -82,7 +86,7 @@ impl Embedded {
         let stop = CancellationToken::new();
         let noted = Noted::default();
         let (give, take) = std::sync::mpsc::channel();
-        let (netns, token, notes) = (node.netns().clone(), stop.clone(), Arc::clone(&noted));
+        let (netns, token, shared) = (node.netns().clone(), stop.clone(), Arc::clone(&noted));
         let thread = std::thread::Builder::new().name("agent".to_owned()).spawn(move || {
             netns.enter()?;
             let runtime = Builder::new_multi_thread()
@@ -90,7 +94,7 @@ impl Embedded {
                 .on_thread_start(move || netns.enter().expect("invariant: the node is there"))
                 .enable_all()
                 .build()?;
-            runtime.block_on(serve(config, pods, results, receiver, token, notes, give))
+            runtime.block_on(serve(config, pods, results, receiver, token, shared, give))
         })?;
         let Ok((state, samples)) = take.recv_timeout(STARTS_WITHIN) else {
             stop.cancel();

@@ -2,6 +2,8 @@
 //! the API tells of them before, between and after. Nothing leaves a pod before it is enforced, and
 //! it is enforced before its application sends its first packet.
 
+#![cfg(test)]
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};

@@ -91,7 +91,7 @@ impl Links {
             match self.news.recv(&mut datagram, 0) {
                 Ok(_) => {
                     for message in messages(&datagram) {
-                        self.take_in(message, &mut news);
+                        self.take_in(&message, &mut news);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(news),
@@ -139,16 +139,16 @@ impl Links {
         }))
     }
 
-    fn take_in(&mut self, message: RouteNetlinkMessage, news: &mut LinkNews) {
-        if let RouteNetlinkMessage::DelLink(message) = &message {
+    fn take_in(&mut self, message: &RouteNetlinkMessage, news: &mut LinkNews) {
+        if let RouteNetlinkMessage::DelLink(message) = message {
             // A port that leaves its bridge is told of in the same way, but for the family.
             let is_gone = u8::from(message.header.interface_family) == 0;
             if is_gone {
                 news.is_changed |= self.veths.remove(&message.header.index).is_some();
             }
-        } else if let RouteNetlinkMessage::DelNsId(message) = &message {
+        } else if let RouteNetlinkMessage::DelNsId(message) = message {
             news.gone.extend(nsid_of(message));
-        } else if let Some((index, veth)) = veth_of(&message)
+        } else if let Some((index, veth)) = veth_of(message)
             && self.veths.get(&index) != Some(&veth)
         {
             self.veths.insert(index, veth);

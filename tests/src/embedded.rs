@@ -61,6 +61,10 @@ type Handles = (watch::Receiver<Arc<State>>, mpsc::Sender<SampleRequest>);
 
 impl Embedded {
     /// Enforces the pods below `pods`, of which the API knows `told` at the beginning.
+    ///
+    /// # Panics
+    ///
+    /// On a thread of the agent, if the node is gone.
     pub fn start(
         node: &Node,
         pods: PathBuf,
@@ -82,21 +86,15 @@ impl Embedded {
         let stop = CancellationToken::new();
         let noted = Noted::default();
         let (give, take) = std::sync::mpsc::channel();
-        let (netns, token, journal) = (node.netns().clone(), stop.clone(), Arc::clone(&noted));
+        let (netns, token, shared) = (node.netns().clone(), stop.clone(), Arc::clone(&noted));
         let thread = std::thread::Builder::new().name("agent".to_owned()).spawn(move || {
             netns.enter()?;
             let runtime = Builder::new_multi_thread()
                 .worker_threads(2)
-                .on_thread_start(move || {
-                    if let Err(error) = netns.enter() {
-                        eprintln!(
-                            "exeat-tests: a thread of the agent is not on the node: {error:#}"
-                        );
-                    }
-                })
+                .on_thread_start(move || netns.enter().expect("invariant: the node is there"))
                 .enable_all()
                 .build()?;
-            runtime.block_on(serve(config, pods, results, receiver, token, journal, give))
+            runtime.block_on(serve(config, pods, results, receiver, token, shared, give))
         })?;
         let Ok((state, samples)) = take.recv_timeout(STARTS_WITHIN) else {
             stop.cancel();

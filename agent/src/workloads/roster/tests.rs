@@ -180,7 +180,9 @@ proptest! {
 
 fn sighted(sightings: &[Sighting]) -> Sightings {
     let mut all = Sightings { node_cookie: 7, ..Sightings::default() };
-    sightings.iter().for_each(|it| it.apply(&mut all));
+    for sighting in sightings {
+        sighting.apply(&mut all);
+    }
     all
 }
 

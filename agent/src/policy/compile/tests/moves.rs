@@ -102,14 +102,14 @@ fn led_to(compiled: &Compiled) -> BTreeSet<String> {
 }
 
 fn check(compiler: &Compiler, whole: &Compiled) -> Result<(), TestCaseError> {
-    let (compiled, led_to) = (compiler.compiled(), led_to(whole));
-    prop_assert_eq!(Meaning::of(&compiled, &led_to), Meaning::of(whole, &led_to));
+    let (stepped, led_to) = (compiler.compiled(), led_to(whole));
+    prop_assert_eq!(Meaning::of(&stepped, &led_to), Meaning::of(whole, &led_to));
     prop_assert_eq!(compiler.reports(), whole.reports.clone());
     let known = |compiled: &Compiled| -> BTreeMap<_, _> {
         let workloads = compiled.directory.workloads();
         workloads.map(|(id, known)| (id, known.key.clone())).collect()
     };
-    prop_assert_eq!(known(&compiled), known(whole));
+    prop_assert_eq!(known(&stepped), known(whole));
     Ok(())
 }
 

@@ -38,6 +38,7 @@ mod refuse;
 mod segment;
 mod socket;
 mod tables;
+mod verdict;
 mod wire;
 
 use socket::{Call, Manner};

@@ -17,8 +17,8 @@ use exeat_common::{
 use crate::{
     answer, dns, header,
     load::{self, Claim, Scratch},
-    segment,
-    tables::{Maps, settings, workload_by_cgroup},
+    place, segment,
+    tables::Maps,
     verdict::{Judged, count_stopped, report_dropped, settle, stop},
     wire::Fate,
 };
@@ -107,19 +107,8 @@ fn notice(workload: &Workload, scratch: &Scratch) -> Arrive {
 /// runs when a packet goes or comes is often not who sent it or will have it.
 #[inline(always)]
 fn workload_of_socket(ctx: &TcContext) -> Option<&'static Workload> {
-    let depths = settings()?.cgroup_depths;
-    for depth in depths {
-        if depth == 0 {
-            break;
-        }
-        let id = load::ancestor_cgroup_of_socket(ctx, depth);
-        if id != 0
-            && let Some(workload) = workload_by_cgroup(id)
-        {
-            return Some(workload);
-        }
-    }
-    None
+    let (workload, _) = place::find(|depth| load::ancestor_cgroup_of_socket(ctx, depth))?;
+    Some(workload)
 }
 
 /// Judges the packet in the scratch.

@@ -33,6 +33,7 @@ mod dns;
 mod handover;
 mod header;
 mod load;
+mod place;
 mod redirect;
 mod refuse;
 mod segment;

@@ -8,8 +8,8 @@ use std::{
 
 use exeat_common::{
     abi::{
-        BackendKey, Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey,
-        QueryValue, RuleKey, RuleValue, StreamValue, WildcardLimits, Workload,
+        Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
+        RuleKey, RuleValue, StreamValue, WildcardLimits, Workload,
     },
     address::Address,
     bytes::Veil,
@@ -261,12 +261,6 @@ impl Memory for Heard<'_> {
     /// What is tried here is one flow: no rate is kept.
     fn draw(&self, _: WorkloadId, _: Burden, _: u32) -> bool {
         true
-    }
-
-    fn backend(&self, key: &BackendKey) -> Option<Address> {
-        let target = self.image.targets.get(&key.target)?;
-        let backend = target.backends.get(usize::try_from(key.index).ok()?)?;
-        backend.address.map(Address::from)
     }
 
     fn note(&self, _: WorkloadId, reason: Reason) {

@@ -9,9 +9,9 @@ use std::{
 
 use exeat_common::{
     abi::{
-        BackendKey, Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey,
-        QueryValue, Redirect, RuleKey, RuleValue, StreamValue, WildcardLimits, Workload, mode,
-        workload_flag,
+        BackendKey, BackendValue, Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong,
+        NameValue, QueryKey, QueryValue, Redirect, RuleKey, RuleValue, StreamValue, WildcardLimits,
+        Workload, mode, workload_flag,
     },
     address::Address,
     bytes::Veil,
@@ -21,8 +21,9 @@ use exeat_common::{
     limits::FACT_SLOTS,
     memory::{Full, Memory},
     reason::Reason,
-    redirect::Passage,
+    redirect::{Backends, Passage},
 };
+use zerocopy::FromZeros as _;
 
 pub(crate) const POLICY: PolicyId = PolicyId::new(5);
 pub(crate) const WORKLOAD: WorkloadId = WorkloadId::new(7);
@@ -267,11 +268,14 @@ impl Memory for World {
         true
     }
 
-    fn backend(&self, key: &BackendKey) -> Option<Address> {
-        self.backends.get(key).copied()
-    }
-
     fn note(&self, _: WorkloadId, reason: Reason) {
         self.notes.borrow_mut().push(reason);
+    }
+}
+
+impl Backends for World {
+    fn backend(&self, key: &BackendKey) -> Option<BackendValue> {
+        let address = *self.backends.get(key)?;
+        Some(BackendValue { address, ..BackendValue::new_zeroed() })
     }
 }

@@ -6,10 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use exeat_common::{
-    abi::{
-        BackendKey, Fact, FactKey, FlowKey, FlowValue, QueryKey, QueryValue, StreamValue,
-        WildcardLimits,
-    },
+    abi::{Fact, FactKey, FlowKey, FlowValue, QueryKey, QueryValue, StreamValue, WildcardLimits},
     address::Address,
     decide::Tables as _,
     dns::Burden,
@@ -24,7 +21,7 @@ use exeat_common::{
 };
 
 use super::{
-    BACKENDS, Maps, settings,
+    Maps, settings,
     share::{Share, share},
     sockets::{peers, redirected},
     wildcard::draw_one,
@@ -184,12 +181,6 @@ impl Memory for Maps<'_> {
     #[inline(always)]
     fn draw(&self, workload: WorkloadId, burden: Burden, per_second: u32) -> bool {
         draw_one(workload, burden, per_second)
-    }
-
-    #[inline(always)]
-    fn backend(&self, key: &BackendKey) -> Option<Address> {
-        // SAFETY: the content of a target never changes; the copy is taken at once.
-        unsafe { BACKENDS.get(key) }.map(|backend| backend.address)
     }
 
     #[inline(always)]

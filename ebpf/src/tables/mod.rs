@@ -29,7 +29,7 @@ use exeat_common::{
         BACKENDS_ENTRIES, NAME_SHORT_BYTES, NAMES_LONG_ENTRIES, NAMES_SHORT_ENTRIES,
         PREFIXES_ENTRIES, RESOLVERS_ENTRIES, RULES_ENTRIES, TARGETS_ENTRIES, WORKLOADS_ENTRIES,
     },
-    redirect::Targets,
+    redirect::{Backends, Targets},
 };
 
 pub(crate) use clock::nanoseconds;
@@ -191,18 +191,20 @@ impl Tables for Maps<'_> {
     }
 }
 
+impl Backends for Maps<'_> {
+    #[inline(always)]
+    fn backend(&self, key: &BackendKey) -> Option<BackendValue> {
+        // SAFETY: the content of a target never changes; the copy is taken at once.
+        unsafe { BACKENDS.get(key) }.copied()
+    }
+}
+
 impl Targets for Maps<'_> {
     #[inline(always)]
     fn target(&self, number: u32) -> Option<&TargetValue> {
         // SAFETY: written whole before anything names it, and never changed; a target that is deleted
         // under us stays readable until the program ends (RCU).
         unsafe { TARGETS.get(number) }
-    }
-
-    #[inline(always)]
-    fn backend(&self, key: &BackendKey) -> Option<BackendValue> {
-        // SAFETY: as for targets.
-        unsafe { BACKENDS.get(key) }.copied()
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use crate::{
     decide::Tables,
     dns::Burden,
     id::{SubjectId, WorkloadId},
-    reason::Reason,
+    reason::{Layer, Reason},
     redirect::Passage,
 };
 
@@ -64,5 +64,5 @@ pub trait Memory: Tables + Veil {
     /// it. False if there is nothing left of the rate.
     fn draw(&self, workload: WorkloadId, burden: Burden, per_second: u32) -> bool;
     /// Counts something beside the verdict of the packet at hand.
-    fn note(&self, workload: WorkloadId, reason: Reason);
+    fn note(&self, workload: WorkloadId, layer: Layer, reason: Reason);
 }

@@ -22,7 +22,7 @@ use exeat_common::{
     limits::{FACT_SLOTS, MESSAGE_BYTES},
     memory::{Full, Memory},
     packet::Packet,
-    reason::Reason,
+    reason::{Layer, Reason},
     redirect::Passage,
 };
 use hickory_proto::op::Message;
@@ -263,7 +263,7 @@ impl Memory for Heard<'_> {
         true
     }
 
-    fn note(&self, _: WorkloadId, reason: Reason) {
+    fn note(&self, _: WorkloadId, _: Layer, reason: Reason) {
         if reason == Reason::AddressGuarded {
             self.is_guarded.set(true);
         }

@@ -20,7 +20,7 @@ use exeat_common::{
     id::{PolicyId, SubjectId, WorkloadId},
     limits::FACT_SLOTS,
     memory::{Full, Memory},
-    reason::Reason,
+    reason::{Layer, Reason},
     redirect::{Backends, Passage},
 };
 use zerocopy::FromZeros as _;
@@ -55,7 +55,7 @@ pub(crate) struct World {
     /// What was spent of the rate below wildcards, and what went through.
     pub(crate) spent: Cell<u64>,
     pub(crate) carried: RefCell<Vec<Burden>>,
-    pub(crate) notes: RefCell<Vec<Reason>>,
+    pub(crate) notes: RefCell<Vec<(Layer, Reason)>>,
     /// Added to [`NOW`].
     pub(crate) later: u32,
     /// In the place of [`RESOLVER`], if it is not empty.
@@ -268,8 +268,8 @@ impl Memory for World {
         true
     }
 
-    fn note(&self, _: WorkloadId, reason: Reason) {
-        self.notes.borrow_mut().push(reason);
+    fn note(&self, _: WorkloadId, layer: Layer, reason: Reason) {
+        self.notes.borrow_mut().push((layer, reason));
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn egress(ctx: &TcContext) -> Fate {
         count_stopped(Layer::Cgroup, Some(workload), facts, Reason::ShareUsed);
         return Fate::Stop;
     };
-    let read = header::read_ip(ctx, claim.slot());
+    let read = header::read_ip(ctx, facts, claim.slot());
     let scratch = claim.scratch();
     if let Err(reason) = read {
         return stop(Layer::Cgroup, Some(workload), facts, reason, scratch);
@@ -66,6 +66,7 @@ pub(crate) fn egress(ctx: &TcContext) -> Fate {
 /// Nothing is refused here but DNS answers that nobody asked for.
 #[inline(always)]
 pub(crate) fn ingress(ctx: &TcContext) -> Fate {
+    let facts = load::frame_facts(ctx);
     let Some(workload) = workload_of_socket(ctx) else {
         return Fate::Go;
     };
@@ -73,10 +74,10 @@ pub(crate) fn ingress(ctx: &TcContext) -> Fate {
         return Fate::Go;
     }
     let Some(mut claim) = Claim::take(workload.id) else {
-        count_stopped(Layer::Cgroup, Some(workload), load::frame_facts(ctx), Reason::ShareUsed);
+        count_stopped(Layer::Cgroup, Some(workload), facts, Reason::ShareUsed);
         return Fate::Stop;
     };
-    if header::read_ip(ctx, claim.slot()).is_err() {
+    if header::read_ip(ctx, facts, claim.slot()).is_err() {
         return Fate::Go;
     }
     let scratch = claim.scratch();

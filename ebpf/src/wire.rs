@@ -13,7 +13,7 @@ use exeat_common::{
 
 use crate::{
     answer, dns, header,
-    load::{self, Hook, Scratch},
+    load::{self, FrameFacts, Hook, Scratch},
     refuse, segment,
     tables::{Maps, workload_by_ifindex},
     verdict::{Judged, count_stopped, report_dropped, settle, stop},
@@ -32,7 +32,7 @@ pub(crate) enum Fate {
 pub(crate) fn from_pod(ctx: &TcContext) -> Fate {
     let facts = load::frame_facts(ctx);
     let workload = workload_by_ifindex(facts.ifindex);
-    let read = header::read(ctx, Hook::FromPod as u32);
+    let read = header::read(ctx, facts, Hook::FromPod as u32);
     let Some(scratch) = load::scratch(Hook::FromPod) else {
         count_stopped(Layer::Wire, workload, facts, Reason::Malformed);
         return Fate::Stop;
@@ -77,7 +77,7 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
         // Not all of it comes by here, so its sockets are where it is looked at.
         return Fate::Go;
     }
-    match receive(ctx, workload) {
+    match receive(ctx, facts, workload) {
         Arrive::Pass => Fate::Go,
         // By now nothing here holds the scratch.
         Arrive::Answer => {
@@ -100,9 +100,9 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
 }
 
 #[inline(always)]
-fn receive(ctx: &TcContext, workload: &Workload) -> Arrive {
+fn receive(ctx: &TcContext, facts: FrameFacts, workload: &Workload) -> Arrive {
     // What cannot be parsed is no DNS answer and begins no flow; the pod's own stack judges it.
-    let Ok(()) = header::read(ctx, Hook::ToPod as u32) else {
+    let Ok(()) = header::read(ctx, facts, Hook::ToPod as u32) else {
         return Arrive::Pass;
     };
     load::scratch(Hook::ToPod).map_or(Arrive::Pass, |scratch| notice(workload, scratch))

@@ -366,7 +366,7 @@ fn is_for(workload: &Workload, packet: &Packet) -> bool {
 
 /// Whether an address is the workload's. If it has none that we know of, each may be.
 #[inline(always)]
-fn is_own(workload: &Workload, address: Address) -> bool {
+pub(crate) fn is_own(workload: &Workload, address: Address) -> bool {
     if workload.address_count == 0 {
         return true;
     }

@@ -32,6 +32,7 @@ mod count;
 mod dns;
 mod handover;
 mod header;
+mod known;
 mod load;
 mod place;
 mod redirect;

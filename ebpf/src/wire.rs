@@ -12,7 +12,7 @@ use exeat_common::{
 };
 
 use crate::{
-    answer, dns, header,
+    answer, dns, header, known,
     load::{self, FrameFacts, Hook, Scratch},
     refuse, segment,
     tables::{Maps, workload_by_ifindex},
@@ -32,6 +32,10 @@ pub(crate) enum Fate {
 pub(crate) fn from_pod(ctx: &TcContext) -> Fate {
     let facts = load::frame_facts(ctx);
     let workload = workload_by_ifindex(facts.ifindex);
+    if workload.is_some_and(|workload| !facts.tagged && known::leaves(ctx, facts.length, workload))
+    {
+        return Fate::Go;
+    }
     let read = header::read(ctx, facts, Hook::FromPod as u32);
     let Some(scratch) = load::scratch(Hook::FromPod) else {
         count_stopped(Layer::Wire, workload, facts, Reason::Malformed);
@@ -75,6 +79,9 @@ pub(crate) fn to_pod(ctx: &TcContext) -> Fate {
     };
     if is_past_wire(workload) {
         // Not all of it comes by here, so its sockets are where it is looked at.
+        return Fate::Go;
+    }
+    if !facts.tagged && known::arrives(ctx, facts.length, workload) {
         return Fate::Go;
     }
     match receive(ctx, facts, workload) {

@@ -3,7 +3,7 @@
 //! It is a short cut and no judgement: what goes through here would pass the whole judgement
 //! ([`leave`](crate::wire::leave), [`arrive`](crate::wire::arrive)) for the same reason, and nothing would be
 //! written. Everything unusual says nothing here: options, extension headers, fragments, segments that open or end a
-//! connection, resolvers, flows that were judged under older rules or have a new time to be noted.
+//! connection, what may be for a resolver, flows that were judged under older rules or have a new time to be noted.
 
 use crate::{
     abi::{FlowKey, FlowValue, Workload, direction, workload_flag},
@@ -159,7 +159,7 @@ pub fn arrives<M: Memory>(workload: &Workload, packet: &Plain, memory: &M) -> bo
             .is_some_and(|flow| flow.direction != direction::REVOKED)
 }
 
-/// The flow between two ends, of which the far one is no resolver, if it was seen in this second.
+/// The flow between two ends, of which the far one has no port of a resolver, if it was seen in this second.
 #[inline(always)]
 fn known<M: Memory>(
     workload: &Workload,
@@ -168,7 +168,7 @@ fn known<M: Memory>(
     remote: (Address, u16),
     memory: &M,
 ) -> Option<FlowValue> {
-    if workload.flags & workload_flag::EXEMPT != 0 || memory.is_resolver(remote.0, remote.1) {
+    if workload.flags & workload_flag::EXEMPT != 0 || memory.may_be_resolver(remote.1) {
         return None;
     }
     let flow = memory.flow(&FlowKey::new(workload.id, protocol, local, remote))?;

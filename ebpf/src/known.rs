@@ -5,14 +5,9 @@ use aya_ebpf::programs::TcContext;
 use exeat_common::{
     abi::Workload,
     known::{self, Plain, V4_BYTES, V6_BYTES},
-    reason::{Layer, Verdict},
 };
 
-use crate::{
-    count::{self, Tally},
-    load::Head,
-    tables::Maps,
-};
+use crate::{load::Head, passed, tables::Maps};
 
 /// Whether a frame from the pod, of `length` bytes, is one of a known flow. It is counted then.
 #[inline(never)]
@@ -22,8 +17,7 @@ pub(crate) fn leaves(ctx: &TcContext, length: usize, workload: &Workload) -> boo
     let Some(reason) = reason else {
         return false;
     };
-    let tally = Tally { flows: 0, bytes: length as u64 };
-    count::count(workload.id, Layer::Wire, Verdict::Allow, reason, tally);
+    passed::count(workload.id, reason, length);
     true
 }
 

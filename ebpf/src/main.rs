@@ -34,6 +34,7 @@ mod handover;
 mod header;
 mod known;
 mod load;
+mod passed;
 mod place;
 mod redirect;
 mod refuse;

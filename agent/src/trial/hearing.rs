@@ -164,6 +164,10 @@ impl Tables for Heard<'_> {
         self.tables(|it| it.is_resolver(address, port))
     }
 
+    fn may_be_resolver(&self, port: u16) -> bool {
+        self.tables(|it| it.may_be_resolver(port))
+    }
+
     fn name(&self, key: &NameKeyLong, length: usize) -> Option<NameValue> {
         self.tables(|it| it.name(key, length))
     }

@@ -153,6 +153,10 @@ impl Tables for World {
         to == address(resolver) && port == 53
     }
 
+    fn may_be_resolver(&self, port: u16) -> bool {
+        port == 53
+    }
+
     fn name(&self, key: &NameKeyLong, length: usize) -> Option<NameValue> {
         self.names.get(key.get(..length)?).copied()
     }

@@ -159,8 +159,12 @@ impl Tables for Maps<'_> {
 
     #[inline(always)]
     fn is_resolver(&self, address: Address, port: u16) -> bool {
+        self.may_be_resolver(port) && RESOLVERS.get_ptr(ResolverKey::new(address, port)).is_some()
+    }
+
+    #[inline(always)]
+    fn may_be_resolver(&self, port: u16) -> bool {
         settings().is_some_and(|settings| settings.may_be_resolver(port))
-            && RESOLVERS.get_ptr(ResolverKey::new(address, port)).is_some()
     }
 
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! The real kernel side: loads the programs, owns tables and links. Only here and in `filter`,
 //! `pod`, `probe` is aya named.
 
+mod counters;
 mod events;
 mod kernel_log;
 mod learn;

@@ -127,7 +127,7 @@ impl Maps {
                 remove(map::WILDCARDS, self.wildcards.remove(&Abi(workload)))?;
             }
         }
-        Ok(())
+        self.free_passed(&known)
     }
 
     /// Every workload that is known in some way.

@@ -4,6 +4,7 @@
 
 mod headers;
 mod icmp;
+mod known;
 mod neighbours;
 mod redirects;
 #[path = "../support/mod.rs"]

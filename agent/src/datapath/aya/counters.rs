@@ -62,6 +62,17 @@ impl Maps {
         Ok(())
     }
 
+    /// Whose the entries are.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn passed_owners(&self) -> Result<BTreeSet<WorkloadId>, KernelError> {
+        let mut owners = BTreeSet::new();
+        for index in indexes() {
+            owners.extend(self.passed(index)?.iter().map(|Abi(it)| it.owner));
+        }
+        owners.remove(&FREE.owner);
+        Ok(owners)
+    }
+
     fn passed(&self, index: u32) -> Result<PerCpuValues<Abi<PassedValue>>, KernelError> {
         self.passed.get(&index, 0).map_err(failed("read", map::PASSED))
     }

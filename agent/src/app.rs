@@ -2,12 +2,8 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use anyhow::{Context as _, bail};
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-    time::{Instant, timeout_at},
-};
+use anyhow::Context as _;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -24,6 +20,7 @@ use crate::{
     },
     registry::file::{Snapshot, tell_reports, watch_files},
     shutdown,
+    tasks::Tasks,
     workloads::place::Node,
 };
 
@@ -70,19 +67,11 @@ where
     let (deferred, events_deferred) = mpsc::channel(deferred::QUEUE);
     let deferrals = Deferrals { events: events_deferred, asker: late_asker };
     let mut reconcile = reconcile.with_deferred(deferrals);
-    let mut tasks: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
+    let mut tasks = Tasks::default();
     let resolver = Hickory::new(&config.dns.resolvers).context("set the resolver library up")?;
-    let token = stop.clone();
-    tasks.spawn(async move {
-        names.run(resolver, token).await;
-        ("names", Ok(()))
-    });
+    tasks.spawn_infallible("names", names.run(resolver, stop.clone()));
     let resolver = Hickory::new(&config.dns.resolvers).context("set the resolver library up")?;
-    let token = stop.clone();
-    tasks.spawn(async move {
-        late_desk.run(resolver, token).await;
-        ("late names", Ok(()))
-    });
+    tasks.spawn_infallible("late names", late_desk.run(resolver, stop.clone()));
     reconcile.start().await.context("start enforcement")?;
 
     let (queue, queued) = mpsc::channel(observer::QUEUE);
@@ -98,74 +87,29 @@ where
         stop: stop.clone(),
     };
 
-    let token = stop.clone();
-    tasks.spawn(async move { ("reconcile", reconcile.run().await.map_err(Into::into)) });
-    tasks.spawn(async move {
-        ("event ring", pump(events, queue, deferred, lost, token).await.map_err(Into::into))
-    });
-    let token = stop.clone();
-    tasks.spawn(async move {
-        observer.run(queued, token).await;
-        ("observer", Ok(()))
-    });
+    tasks.spawn("reconcile", reconcile.run());
+    tasks.spawn("event ring", pump(events, queue, deferred, lost, stop.clone()));
+    tasks.spawn_infallible("observer", observer.run(queued, stop.clone()));
     let (token, files) = (stop.clone(), config.registry.clone());
-    tasks.spawn(async move {
+    tasks.spawn("registry", async move {
         if files.watch {
-            let result = watch_files(files.files, publish, token).await;
-            return ("registry", result.map_err(Into::into));
+            return watch_files(files.files, publish, token).await;
         }
         // Kept, because reconcile takes the end of the source for a fault.
         token.cancelled().await;
         drop(publish);
-        ("registry", Ok(()))
+        Ok(())
     });
-    let tcp_pages = pages.clone();
-    tasks.spawn(
-        async move { ("admin pages", admin::serve(http, tcp_pages).await.map_err(Into::into)) },
-    );
-    tasks.spawn(async move {
-        ("admin socket", admin::serve_socket(socket, pages).await.map_err(Into::into))
-    });
+    tasks.spawn("admin pages", admin::serve(http, pages.clone()));
+    tasks.spawn("admin socket", admin::serve_socket(socket, pages));
 
-    let result = supervise(&mut tasks, &stop).await;
+    let result = tasks.supervise(&stop).await;
     drop(stopper);
-    wind_down(tasks).await;
+    tasks.wind_down(shutdown::DEADLINE).await;
     if let Err(error) = std::fs::remove_file(&config.socket) {
         tracing::debug!(%error, "remove the socket");
     }
     result
-}
-
-/// Waits for the first task to end. Without `stop` that is a fault.
-async fn supervise(
-    tasks: &mut JoinSet<(&'static str, anyhow::Result<()>)>,
-    stop: &CancellationToken,
-) -> anyhow::Result<()> {
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => Ok(()),
-        ended = tasks.join_next() => match ended {
-            Some(Ok((_, _))) if stop.is_cancelled() => Ok(()),
-            Some(Ok((task, Ok(())))) => bail!("the task `{task}` ended (this is a bug of exeat)"),
-            Some(Ok((task, Err(error)))) => Err(error.context(format!("the task `{task}` failed"))),
-            Some(Err(panic)) => bail!("a task panicked: {panic} (this is a bug of exeat)"),
-            None => Ok(()),
-        },
-    }
-}
-
-/// Lets the other tasks end by themselves, up to a deadline.
-async fn wind_down(mut tasks: JoinSet<(&'static str, anyhow::Result<()>)>) {
-    let deadline = Instant::now() + shutdown::DEADLINE;
-    while let Ok(Some(ended)) = timeout_at(deadline, tasks.join_next()).await {
-        if let Ok((task, Err(error))) = ended {
-            tracing::warn!(task, "while stopping: {error:#}");
-        }
-    }
-    if !tasks.is_empty() {
-        tracing::warn!(tasks = tasks.len(), "still busy, ended anyway");
-    }
-    tasks.shutdown().await;
 }
 
 fn node_name() -> String {

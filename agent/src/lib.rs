@@ -17,6 +17,8 @@ pub mod ready;
 pub mod reconcile;
 pub mod registry;
 pub mod shutdown;
+pub mod suggest;
+pub mod tasks;
 pub mod telemetry;
 pub mod trial;
 pub mod workloads;

@@ -23,8 +23,23 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal or for `token`, says what that means, and cancels `token`.
-    pub async fn watch(mut self, token: CancellationToken, meaning: &str) {
+    /// Does `work` to its end. A signal meanwhile is told with what it means, and cancels `token`,
+    /// which `work` watches.
+    pub async fn guard<T>(
+        self,
+        token: CancellationToken,
+        meaning: &str,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let signals = self.watch(token, meaning);
+        tokio::pin!(signals, work);
+        tokio::select! {
+            result = &mut work => result,
+            () = &mut signals => work.await,
+        }
+    }
+
+    async fn watch(mut self, token: CancellationToken, meaning: &str) {
         let name = tokio::select! {
             () = token.cancelled() => return,
             _ = self.terminate.recv() => "SIGTERM",

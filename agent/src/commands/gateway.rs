@@ -78,12 +78,6 @@ async fn serve(
     let registry =
         load_first(&config.registry.files).map_err(|errors| anyhow!("{}", errors.join("; ")))?;
     let ground = Ground { config, gateway, registry, stop: stop.clone() };
-    let signals = signals.watch(stop.clone(), "stopping; what is open may end by itself");
-    let gateway = gateway::run(ground);
-    tokio::pin!(signals, gateway);
-    let result = tokio::select! {
-        result = &mut gateway => result,
-        () = &mut signals => gateway.await,
-    };
-    Ok(result?)
+    let meaning = "stopping; what is open may end by itself";
+    Ok(signals.guard(stop, meaning, gateway::run(ground)).await?)
 }

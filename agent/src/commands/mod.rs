@@ -9,6 +9,7 @@ mod gateway;
 mod output;
 mod run;
 mod status;
+mod suggest;
 mod test;
 
 use std::{io, path::PathBuf, process::ExitCode};
@@ -32,6 +33,7 @@ exeat explain --registry registry.d/ --namespace shop --host api.example.com --p
 exeat run --config /etc/exeat/exeat.yaml     start the agent\n  \
 exeat status                                 what is enforced at the moment\n  \
 exeat flows --follow --denied                watch what is denied, and why\n  \
+exeat suggest                                entries that would allow what was denied\n  \
 exeat gateway --config /etc/exeat/gw.yaml    carry HTTP and TLS to what the registry declares\n  \
 exeat cleanup --config /etc/exeat/exeat.yaml take everything out of the kernel"
 )]
@@ -78,6 +80,7 @@ enum Command {
     Gateway(gateway::GatewayArgs),
     Run(run::RunArgs),
     Status(status::StatusArgs),
+    Suggest(suggest::SuggestArgs),
     Test(test::TestArgs),
 }
 
@@ -155,6 +158,7 @@ pub(crate) fn execute(cli: Cli) -> Outcome {
         Command::Gateway(args) => gateway::gateway(&args),
         Command::Run(args) => run::run(&args),
         Command::Status(args) => status::status(&args),
+        Command::Suggest(args) => suggest::suggest(&args),
         Command::Test(args) => test::test(&args),
     };
     match outcome {

@@ -91,13 +91,6 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let (datapath, events) = datapath::aya::open(&config)?;
     let ground =
         Ground { config, datapath, events, node: Box::new(node), registry, stop: stop.clone() };
-    let signals =
-        signals.watch(stop.clone(), "stopping; links and tables stay pinned, enforcement goes on");
-    let agent = app::run(ground);
-    tokio::pin!(signals, agent);
-    let result = tokio::select! {
-        result = &mut agent => result,
-        () = &mut signals => agent.await,
-    };
-    Ok(result?)
+    let meaning = "stopping; links and tables stay pinned, enforcement goes on";
+    Ok(signals.guard(stop, meaning, Box::pin(app::run(ground))).await?)
 }

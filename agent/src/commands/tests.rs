@@ -26,6 +26,9 @@ fn what_can_be_asked() {
     check("exeat status -o json --socket /s", true);
     check("exeat status -o xml", false);
     check("exeat flows --follow --denied --socket /s", true);
+    check("exeat suggest --namespace shop --socket /s -o json", true);
+    check("exeat suggest --from - ", true);
+    check("exeat suggest --from a --socket /s", false);
     check("exeat cleanup --config a.yaml", true);
     check("exeat cleanup --pin-path /p", true);
     check("exeat cleanup --config a.yaml --pin-path /p", false);

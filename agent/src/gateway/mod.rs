@@ -22,14 +22,12 @@ pub mod traffic;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
-    task::JoinSet,
-    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -41,8 +39,9 @@ use crate::{
     admin,
     config::{Config, RegistryConfig, gateway::Gateway},
     preseed::Hickory,
-    registry::file::{Snapshot, reload_files, tell_reports, watch_files},
+    registry::file::{LoadPanicked, Snapshot, reload_files, tell_reports, watch_files},
     shutdown,
+    tasks::Tasks,
 };
 
 /// Answers of resolvers that are remembered.
@@ -58,8 +57,6 @@ pub struct Ground {
     pub registry: Snapshot,
     pub stop: CancellationToken,
 }
-
-type Tasks = JoinSet<(&'static str, anyhow::Result<()>)>;
 
 /// Runs the gateway until `stop`, and then until what is open has ended, or for the time given.
 pub async fn run(ground: Ground) -> anyhow::Result<()> {
@@ -96,53 +93,25 @@ pub async fn run(ground: Ground) -> anyhow::Result<()> {
         stop: stop.clone(),
     };
 
-    let mut tasks = Tasks::new();
+    let mut tasks = Tasks::default();
     for (tcp, listener) in listeners {
-        let shared = Arc::clone(&shared);
-        tasks.spawn(async move {
-            ("listener", listen::serve(tcp, listener, shared).await.map_err(Into::into))
-        });
+        tasks.spawn("listener", listen::serve(tcp, listener, Arc::clone(&shared)));
     }
     drop(shared);
-    tasks
-        .spawn(async move { ("admin pages", pages::serve(http, pages).await.map_err(Into::into)) });
-    let token = stop.clone();
+    tasks.spawn("admin pages", pages::serve(http, pages));
     let of = Arc::new((config.clone(), gateway.clone()));
     let compiling = Compiling { of, policies };
-    tasks.spawn(async move { ("compiler", compiling.run(registry, token).await) });
+    tasks.spawn("compiler", compiling.run(registry, stop.clone()));
     spawn_registry(&mut tasks, &config.registry, publish, hangups, access_log, stop.clone());
     if let Some(writer) = writer {
-        tasks.spawn_blocking(move || {
-            writer.run();
-            ("access log", Ok(()))
-        });
+        tasks.spawn_blocking("access log", move || writer.run());
     }
     tracing::info!(gateway = %gateway.key, listeners = gateway.listeners.len(), "ready");
 
-    let result = supervise(&mut tasks, &stop).await;
+    let result = tasks.supervise(&stop).await;
     drop(stopper);
-    let deadline = gateway.timeouts.drain + shutdown::DEADLINE;
-    let all = async { while tasks.join_next().await.is_some() {} };
-    if timeout(deadline, all).await.is_err() {
-        tracing::warn!(tasks = tasks.len(), "still busy, ended anyway");
-    }
-    tasks.shutdown().await;
+    tasks.wind_down(gateway.timeouts.drain + shutdown::DEADLINE).await;
     result
-}
-
-/// Waits for the first task to end. Without `stop` that is a fault.
-async fn supervise(tasks: &mut Tasks, stop: &CancellationToken) -> anyhow::Result<()> {
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => Ok(()),
-        ended = tasks.join_next() => match ended {
-            Some(Ok((_, _))) if stop.is_cancelled() => Ok(()),
-            Some(Ok((task, Ok(())))) => bail!("the task `{task}` ended (this is a bug of exeat)"),
-            Some(Ok((task, Err(error)))) => Err(error.context(format!("the task `{task}` failed"))),
-            Some(Err(panic)) => bail!("a task panicked: {panic} (this is a bug of exeat)"),
-            None => Ok(()),
-        },
-    }
 }
 
 /// The task that compiles every registry that is published.
@@ -193,24 +162,21 @@ fn spawn_registry(
 ) {
     let files = config.files.clone();
     if config.watch {
-        let (publish, files, stop) = (publish.clone(), files.clone(), stop.clone());
-        tasks.spawn(async move {
-            ("registry", watch_files(files, publish, stop).await.map_err(Into::into))
-        });
+        tasks.spawn("registry", watch_files(files.clone(), publish.clone(), stop.clone()));
     }
     let is_watched = config.watch;
-    tasks.spawn(async move {
+    tasks.spawn("hangups", async move {
         while let Some(Some(())) = stop.run_until_cancelled(hangups.recv()).await {
             if !log.reopen() {
                 tracing::warn!("the access log is too far behind to be begun anew");
             }
             // What is watched is noticed anyway, and two readers would overtake each other.
-            if !is_watched && let Err(error) = reload_files(&files, &publish).await {
-                return ("hangups", Err(error.into()));
+            if !is_watched {
+                reload_files(&files, &publish).await?;
             }
             tracing::info!("SIGHUP: registry and access log are looked at anew");
         }
-        ("hangups", Ok(()))
+        Ok::<_, LoadPanicked>(())
     });
 }
 

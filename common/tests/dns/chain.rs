@@ -1,9 +1,14 @@
 //! Which addresses of an answer are about the name that was asked for, in every form servers write.
 
-use exeat_common::{dns::Answer, reason::Reason};
+use exeat_common::{
+    dns::{Answer, Transport},
+    reason::Reason,
+};
 
 use crate::{
-    SITE, get, learned, put, query,
+    SITE, get, learned,
+    oracle::Conversation,
+    put, query,
     support::workload,
     world,
     writer::{Form, SHORT, Writer},
@@ -185,7 +190,6 @@ fn a_chain_without_end_ends() {
 #[test]
 fn pointers_that_lead_nowhere_make_an_answer_malformed() {
     let malformed = Answer::Drop(Reason::DnsMalformed);
-    let pointer = |at: usize| (0xc000 | u16::try_from(at).expect("short")).to_be_bytes();
     for (what, target) in [("itself", 0), ("what follows", 6), ("behind the end", 4000)] {
         let mut writer = Writer::answer(SITE_NAME);
         let at = writer.here();
@@ -214,4 +218,37 @@ fn pointers_that_lead_nowhere_make_an_answer_malformed() {
     let world = world();
     put(&world, &workload(), &query(SITE_NAME));
     let _any = get(&world, &bytes);
+}
+
+/// Labels may be any bytes, so also a pointer, to which another name may lead: to the label it is in.
+#[test]
+fn a_name_that_leads_into_itself_is_none() {
+    let heard = |owner_at: usize| {
+        let mut writer = Writer::answer(SITE_NAME);
+        let mut target = 0;
+        writer.record((SITE_NAME, SHORT), 5, 60, |it| {
+            target = it.here();
+            let [high, low] = pointer(target);
+            it.raw(&[4, b'a', high, low, b'b', 0]);
+        });
+        writer.raw(&pointer(target + owner_at));
+        writer.raw(&[0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 66]);
+        let mut bytes = writer.finish();
+        bytes[7] = 2;
+        let mut conversation = Conversation::new();
+        conversation.ask(Transport::Udp, &query(SITE_NAME));
+        conversation.hear(Transport::Udp, true, &bytes);
+        let world = world();
+        put(&world, &workload(), &query(SITE_NAME));
+        let outcome = get(&world, &bytes);
+        (outcome, learned(&world, "192.0.2.66").len())
+    };
+    let (outcome, facts) = heard(0);
+    assert!(is_learned(outcome), "the owner is the target: {outcome:?}");
+    assert_eq!(facts, 1);
+    assert_eq!(heard(2), (Answer::Drop(Reason::DnsMalformed), 0), "by a pointer in its label");
+}
+
+fn pointer(at: usize) -> [u8; 2] {
+    (0xc000 | u16::try_from(at).expect("short")).to_be_bytes()
 }

@@ -11,6 +11,8 @@ mod report;
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -19,7 +21,7 @@ use clap::Args;
 
 use self::{
     initramfs::Initramfs,
-    kernels::{KERNELS, Kernel},
+    kernels::{KERNELS, Kernel, Unpacked},
     machine::Machine,
     qemu::Qemu,
     report::Line,
@@ -49,17 +51,20 @@ struct Tried {
     failures: Vec<String>,
 }
 
-/// Builds, then tries every kernel, one after the other.
+/// Machines that run at a time. Each is emulated on one core, and most of the time is that of the
+/// slowest kernel.
+const AT_A_TIME: usize = 2;
+
+/// Builds, then tries every kernel.
 pub(crate) fn vm_test(options: &Options) -> Result<()> {
     let kernels = chosen(&options.kernel)?;
     apt::ensure_apt()?;
     setup::ensure(setup::Scope::Machines)?;
     let qemu = Qemu::find().context("there is no emulator that starts: cargo xtask setup")?;
     let programs = build(options.debug)?;
-    let mut tried = Vec::new();
-    for kernel in kernels {
-        tried.push(try_kernel(kernel, &qemu, &programs)?);
-    }
+    let booted = kernels.into_iter().map(|kernel| prepare(kernel, &programs));
+    let booted = booted.collect::<Result<Vec<_>>>()?;
+    let tried = try_all(&booted, &qemu)?;
     print_table(&tried);
     let failed: Vec<&str> =
         tried.iter().filter(|it| !it.failures.is_empty()).map(|it| it.version).collect();
@@ -104,32 +109,61 @@ fn build(debug: bool) -> Result<Vec<(&'static str, PathBuf)>> {
     Ok(programs)
 }
 
-fn try_kernel(kernel: &Kernel, qemu: &Qemu, programs: &[(&str, PathBuf)]) -> Result<Tried> {
-    let version = kernel.version;
+/// A kernel with all that its machine needs.
+struct Prepared {
+    kernel: &'static Kernel,
+    unpacked: Unpacked,
+    initramfs: PathBuf,
+}
+
+fn prepare(kernel: &'static Kernel, programs: &[(&str, PathBuf)]) -> Result<Prepared> {
     let unpacked = kernel.fetch()?;
-    let initramfs = run::target("vm").join(format!("{version}.cpio"));
+    let initramfs = run::target("vm").join(format!("{}.cpio", kernel.version));
     fs::write(&initramfs, pack(programs, &unpacked.modules)?)
         .with_context(|| format!("cannot write {}", initramfs.display()))?;
+    Ok(Prepared { kernel, unpacked, initramfs })
+}
+
+/// Tries some at a time; the results are in the order of the kernels.
+fn try_all(prepared: &[Prepared], qemu: &Qemu) -> Result<Vec<Tried>> {
+    let queue = Mutex::new(prepared.iter().enumerate());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        let mut tried = Vec::new();
+        while let Some((index, prepared)) = next() {
+            tried.push((index, try_kernel(prepared, qemu)?));
+        }
+        Ok(tried)
+    };
+    let done: Result<Vec<_>> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(work)).collect();
+        let end = |worker: thread::ScopedJoinHandle<'_, Result<_>>| {
+            worker.join().unwrap_or_else(|_| bail!("a machine's thread panicked"))
+        };
+        workers.into_iter().map(end).collect()
+    });
+    let mut tried: Vec<_> = done?.into_iter().flatten().collect();
+    tried.sort_by_key(|(index, _)| *index);
+    Ok(tried.into_iter().map(|(_, tried)| tried).collect())
+}
+
+fn try_kernel(prepared: &Prepared, qemu: &Qemu) -> Result<Tried> {
+    let Prepared { kernel, unpacked, initramfs } = prepared;
+    let version = kernel.version;
     let console = run::target("vm").join(format!("{version}.log"));
     println!("  {version:<5} booting {} (console: {})", unpacked.release, console.display());
     let started = Instant::now();
     let words = format!("exeat={}", if kernel.supported { "supported" } else { "refused" });
-    let machine = Machine {
-        kernel: &unpacked,
-        initramfs: &initramfs,
-        console: console.clone(),
-        words: &words,
-    };
+    let machine = Machine { kernel: unpacked, initramfs, console: console.clone(), words: &words };
     let report = machine.run(qemu, |line| show(version, started, line))?;
     let took = started.elapsed();
-    fs::remove_file(&initramfs)
-        .with_context(|| format!("cannot remove {}", initramfs.display()))?;
+    fs::remove_file(initramfs).with_context(|| format!("cannot remove {}", initramfs.display()))?;
     let failures = report.failures(report::expected(kernel.supported));
     if !failures.is_empty() {
         println!("  {version:<5} the end of its console:\n{}", tail(&console));
     }
     let expectation = if kernel.supported { "works" } else { "is refused" };
-    Ok(Tried { version, release: unpacked.release, expectation, took, failures })
+    Ok(Tried { version, release: unpacked.release.clone(), expectation, took, failures })
 }
 
 /// The file system of a machine: its programs, its modules in order, and what the kernel starts.

@@ -13,7 +13,8 @@
 //! 3. The *chain* begins as the name of the question. Whenever the owner of a CNAME record is on the
 //!    chain, its target is on the chain too, whatever the order of the records. Data that is not
 //!    exactly one name is no target. Names are equal if their labels are, without regard to ASCII
-//!    case (RFC 4343).
+//!    case (RFC 4343). A pointer leads to what was wholly written before (RFC 1035 §4.1.4): an owner or
+//!    target that comes back into itself is no name.
 //! 4. An A record of four bytes or an AAAA record of sixteen counts if its owner is on the chain.
 //! 5. The hints (`ipv4hint`, `ipv6hint`) of an HTTPS or SVCB record count if its owner is on the
 //!    chain, its priority is not 0, and its target is "." or a name on the chain. A target elsewhere is

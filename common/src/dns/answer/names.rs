@@ -54,45 +54,89 @@ pub trait Names {
     fn end(&self, name: usize) -> usize;
 }
 
+/// A place in a name that is read. A name is some labels in a row, and perhaps a pointer to the rest of it,
+/// which lies before all of them and does not reach into them: it is a *prior* occurrence of the same
+/// labels (RFC 1035 §4.1.4). So no name comes back to where it was.
+#[derive(Clone, Copy)]
+struct Place {
+    at: usize,
+    /// Where the labels in this row begin.
+    start: usize,
+    /// Where the row began that a pointer led away from: nothing from there on belongs to the name.
+    bound: usize,
+}
+
+impl Place {
+    #[inline(always)]
+    const fn new(at: usize) -> Self {
+        Self { at, start: at, bound: usize::MAX }
+    }
+
+    #[inline(always)]
+    fn veiled<V: Veil>(self, veil: &V) -> Self {
+        Self { at: veil.veil(self.at), start: veil.veil(self.start), bound: veil.veil(self.bound) }
+    }
+
+    /// The byte here that begins a label, a pointer or the root, if it belongs to the name.
+    #[inline(always)]
+    fn first(self, message: &MessageBytes<'_>) -> Option<u8> {
+        if self.at < self.bound { message.u8(self.at) } else { None }
+    }
+
+    /// Where the pointer here leads.
+    #[inline(always)]
+    fn led(self, message: &MessageBytes<'_>) -> Option<Self> {
+        let at = usize::from(message.u16(self.at)? & 0x3fff);
+        Some(Self { at, start: at, bound: self.start })
+    }
+
+    /// Whether no pointer led here.
+    #[inline(always)]
+    const fn is_direct(self) -> bool {
+        self.bound == usize::MAX
+    }
+}
+
 /// Reads the name at `start` to its root and returns what comes after it where it stands.
 #[inline(always)]
 pub fn end<V: Veil>(message: &MessageBytes<'_>, start: usize, veil: &V) -> usize {
-    let mut at = start;
+    let mut place = Place::new(start);
     // What comes after the first pointer, once there was one.
     let mut after = 0;
     let mut bytes = 0;
     for _ in 0..NAME_STEPS {
-        at = veil.veil(at);
+        place = place.veiled(veil);
         after = veil.veil(after);
         bytes = veil.veil(bytes);
         let message = message.veiled(veil);
-        let Some(first) = message.u8(at) else {
+        let Some(first) = place.first(&message) else {
             return 0;
         };
         if first >= POINTER {
-            let Some(target) = target(&message, at) else {
+            let Some(led) = place.led(&message) else {
                 return 0;
             };
             if after == 0 {
-                after = at + 2;
+                after = place.at + 2;
             }
-            at = target;
+            place = led;
             continue;
         }
-        at += 1 + usize::from(first);
+        place.at += 1 + usize::from(first);
         bytes += 1 + usize::from(first);
         if first > LABEL_MAX || bytes > NAME_BYTES {
             return 0;
         }
         if first == 0 {
-            return if after == 0 { at } else { after };
+            return if after == 0 { place.at } else { after };
         }
     }
     0
 }
 
 /// Compares the names at two offsets, label by label, eight bytes at a time, without regard to ASCII
-/// case. Pointers only lead backwards, so what is the same place is the same name.
+/// case. The second is known to be a name, in the question or alone in the data of a record; the
+/// first is at the beginning of a record, or as the second.
 #[inline(always)]
 pub fn compare<V: Veil>(
     message: &MessageBytes<'_>,
@@ -100,32 +144,32 @@ pub fn compare<V: Veil>(
     second: usize,
     veil: &V,
 ) -> Comparison {
-    let (mut a, mut b) = (first, second);
+    let (mut a, mut b) = (Place::new(first), Place::new(second));
     let mut shared = 0;
     // Bytes of the label at hand that are still to be compared.
     let mut left = 0;
     for _ in 0..NAME_STEPS {
-        a = veil.veil(a);
-        b = veil.veil(b);
+        a = a.veiled(veil);
+        b = b.veiled(veil);
         shared = veil.veil(shared);
         left = veil.veil(left);
         let message = message.veiled(veil);
         if left == 0 {
-            if a == b {
+            if is_same(a, b, first) {
                 return Comparison::SAME;
             }
-            let (Some(in_a), Some(in_b)) = (message.u8(a), message.u8(b)) else {
+            let (Some(in_a), Some(in_b)) = (a.first(&message), b.first(&message)) else {
                 return Comparison::INVALID;
             };
             if in_a >= POINTER || in_b >= POINTER {
-                let at = veil.veil(if in_a >= POINTER { a } else { b });
-                let Some(target) = target(&message, at) else {
+                let from = if in_a >= POINTER { a } else { b }.veiled(veil);
+                let Some(led) = from.led(&message) else {
                     return Comparison::INVALID;
                 };
                 if in_a >= POINTER {
-                    a = target;
+                    a = led;
                 } else {
-                    b = target;
+                    b = led;
                 }
                 continue;
             }
@@ -138,39 +182,45 @@ pub fn compare<V: Veil>(
             left = usize::from(in_a);
             shared += 1 + left;
             let end = message.length();
-            if in_a > LABEL_MAX || shared >= NAME_BYTES || a + left >= end || b + left >= end {
+            if in_a > LABEL_MAX || shared >= NAME_BYTES || a.at + left >= end || b.at + left >= end
+            {
                 return Comparison::INVALID;
             }
-            a += 1;
-            b += 1;
+            a.at += 1;
+            b.at += 1;
         }
         // Here paths meet.
-        a = veil.veil(a);
-        b = veil.veil(b);
+        a = a.veiled(veil);
+        b = b.veiled(veil);
         left = veil.veil(left);
         let bytes = if left < WORD { left } else { WORD };
-        let differing = lower(word(&message, a)) ^ lower(word(&message, b));
+        let differing = lower(word(&message, a.at)) ^ lower(word(&message, b.at));
         if differing & (u64::MAX >> ((8 * (WORD - bytes)) & 63)) != 0 {
             return Comparison::DIFFERENT;
         }
-        a += bytes;
-        b += bytes;
+        a.at += bytes;
+        b.at += bytes;
         left -= bytes;
     }
     Comparison::TOO_LONG
+}
+
+/// Whether the rest of two names is the same for being in the same place, and a rest of both. The first
+/// name began at `start`.
+///
+/// What is left of the second ends within its bound. So it is a rest of the first too if the first may
+/// reach as far; or if no pointer led the second away from where it stands, which is wholly before
+/// `start` if a pointer led the first there.
+#[inline(always)]
+const fn is_same(first: Place, second: Place, start: usize) -> bool {
+    first.at == second.at
+        && (first.bound >= second.bound || second.is_direct() && first.bound == start)
 }
 
 /// The first byte of a pointer, at least. Below it two values are reserved.
 pub(super) const POINTER: u8 = 0xc0;
 /// Bytes of the longest label (RFC 1035 §2.3.4).
 pub(super) const LABEL_MAX: u8 = 63;
-
-/// Where the pointer at `at` leads: to something before it.
-#[inline(always)]
-fn target(message: &MessageBytes<'_>, at: usize) -> Option<usize> {
-    let target = usize::from(message.u16(at)? & 0x3fff);
-    if target < at { Some(target) } else { None }
-}
 
 #[inline(always)]
 fn word(message: &MessageBytes<'_>, at: usize) -> u64 {

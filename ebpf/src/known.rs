@@ -13,7 +13,7 @@ use crate::{load::Head, passed, tables::Maps};
 #[inline(never)]
 pub(crate) fn leaves(ctx: &TcContext, length: usize, workload: &Workload) -> bool {
     let reason =
-        read(ctx, length).and_then(|packet| known::leaves(workload, &packet, &Maps::at_socket(0)));
+        read(ctx, length).and_then(|packet| known::leaves(workload, &packet, &Maps::bare()));
     let Some(reason) = reason else {
         return false;
     };
@@ -24,7 +24,7 @@ pub(crate) fn leaves(ctx: &TcContext, length: usize, workload: &Workload) -> boo
 /// The same for a frame to the pod.
 #[inline(never)]
 pub(crate) fn arrives(ctx: &TcContext, length: usize, workload: &Workload) -> bool {
-    read(ctx, length).is_some_and(|packet| known::arrives(workload, &packet, &Maps::at_socket(0)))
+    read(ctx, length).is_some_and(|packet| known::arrives(workload, &packet, &Maps::bare()))
 }
 
 #[inline(always)]

@@ -86,11 +86,11 @@ fn counted(kernel: &mut Kernel, number: u32, reason: Reason) -> CounterValue {
 
 #[test]
 fn bytes_of_known_flows_are_counted_also_past_the_end_of_their_workload() {
-    const NEXT: u32 = 7 + PASSED_ENTRIES as u32;
+    let next_number = 7 + u32::try_from(PASSED_ENTRIES).expect("a small table");
     let run = RunGuard::new("counters").expect("a run");
     let (mut kernel, _events) = aya::open_at(&run.bpffs().join("exeat")).expect("the kernel side");
     let known = |bytes| CounterValue { count: 0, bytes };
-    let (first, second) = (image(7), image(NEXT));
+    let (first, second) = (image(7), image(next_number));
 
     place(&mut kernel, &Image::default(), &first);
     let (sent, answered) = (talks(&mut kernel), answers(&mut kernel));
@@ -102,19 +102,25 @@ fn bytes_of_known_flows_are_counted_also_past_the_end_of_their_workload() {
     place(&mut kernel, &first, &second);
     let next = talks(&mut kernel);
     assert_eq!(kernel.passed_owners().expect("the table"), BTreeSet::from([WorkloadId::new(7)]));
-    assert_eq!(counted(&mut kernel, NEXT, Reason::Established), known(next));
+    assert_eq!(counted(&mut kernel, next_number, Reason::Established), known(next));
     assert_eq!(counted(&mut kernel, 7, Reason::Established), known(sent));
 
     // Swept, the entry is free for it.
     kernel.collect_garbage().expect("a sweep");
     assert_eq!(kernel.passed_owners().expect("the table"), BTreeSet::new());
     let more = talks(&mut kernel);
-    assert_eq!(kernel.passed_owners().expect("the table"), BTreeSet::from([WorkloadId::new(NEXT)]));
-    assert_eq!(counted(&mut kernel, NEXT, Reason::Established), known(next + more));
+    assert_eq!(
+        kernel.passed_owners().expect("the table"),
+        BTreeSet::from([WorkloadId::new(next_number)])
+    );
+    assert_eq!(counted(&mut kernel, next_number, Reason::Established), known(next + more));
     assert_eq!(counted(&mut kernel, 7, Reason::Established), known(sent));
     assert_eq!(counted(&mut kernel, 7, Reason::Inbound), known(answered));
 
     // What is in use stays.
     kernel.collect_garbage().expect("a sweep");
-    assert_eq!(kernel.passed_owners().expect("the table"), BTreeSet::from([WorkloadId::new(NEXT)]));
+    assert_eq!(
+        kernel.passed_owners().expect("the table"),
+        BTreeSet::from([WorkloadId::new(next_number)])
+    );
 }

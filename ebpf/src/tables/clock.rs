@@ -31,7 +31,6 @@ pub(super) fn seconds() -> u32 {
 /// which tick it is takes one instruction. Not for all who ask: there are two ways through this, and the verifier
 /// follows all that comes after for both.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "seconds since boot fit 29 bits for 17 years")]
 pub(super) fn seconds_of_tick() -> u32 {
     // SAFETY: takes no argument and cannot fail.
     let tick = unsafe { bpf_jiffies64() } << SECOND_BITS;

@@ -55,8 +55,7 @@ impl Maps {
                     self.add_to_counter(key, cpu, value)?;
                 }
             }
-            let free = PerCpuValues::try_from(vec![Abi(FREE); entry.len()])
-                .expect("invariant: as many values as were read");
+            let free = on_each_cpu(vec![Abi(FREE); entry.len()]);
             self.passed.set(index, free, 0).map_err(failed("write", map::PASSED))?;
         }
         Ok(())
@@ -95,10 +94,14 @@ impl Maps {
         if let Some(Abi(sum)) = values.get_mut(cpu) {
             *sum = added(*sum, value);
         }
-        let values =
-            PerCpuValues::try_from(values).expect("invariant: as many values as were read");
+        let values = on_each_cpu(values);
         self.counters.insert(Abi(key), values, 0).map_err(failed("write", map::COUNTERS))
     }
+}
+
+/// One value for each processor: as many as were read.
+fn on_each_cpu<T: aya::Pod>(values: Vec<T>) -> PerCpuValues<T> {
+    PerCpuValues::try_from(values).expect("invariant: as many values as the kernel gave")
 }
 
 fn indexes() -> impl Iterator<Item = u32> {

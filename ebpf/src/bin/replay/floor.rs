@@ -68,7 +68,7 @@ fn packet(ctx: &TcContext) -> Option<i32> {
         (Address::from_v4_word(head.word::<DESTINATION>()), head.half::<DESTINATION_PORT>());
     let key = FlowKey::new(workload.id, protocol::TCP, local, remote);
     // SAFETY: only whether it is there matters.
-    unsafe { FLOWS.get(&key) }?;
+    unsafe { FLOWS.get(key) }?;
     count(ctx)?;
     Some(TC_ACT_UNSPEC)
 }
@@ -93,7 +93,7 @@ fn question(ctx: &TcContext) -> Option<i32> {
     let subject = found.map_or(SubjectId::NONE, |value| value.exact);
     let rule = RuleKey::grant(workload.policy, subject);
     // SAFETY: as above.
-    let granted = unsafe { RULES.get(&rule) }.map_or(0, |rule| rule.target);
+    let granted = unsafe { RULES.get(rule) }.map_or(0, |rule| rule.target);
     let value = QueryValue::new(subject, granted, 1, (1, 0));
     QUERIES.insert(key, value, u64::from(BPF_ANY)).ok()?;
     count(ctx)?;

@@ -10,6 +10,7 @@ use crate::{
     admin::{self, Pages},
     config::Config,
     datapath::{Datapath, EventSource},
+    endpoints::{self, book::Book, keeper::Keeper, memory::Memory},
     flows::FlowLog,
     metrics::Metrics,
     observer::{self, Observer, pump},
@@ -66,12 +67,22 @@ where
     let (late_asker, late_desk) = desk();
     let (deferred, events_deferred) = mpsc::channel(deferred::QUEUE);
     let deferrals = Deferrals { events: events_deferred, asker: late_asker };
-    let mut reconcile = reconcile.with_deferred(deferrals);
+    let (reader, endpoints) = endpoints::pair();
+    let mut reconcile = reconcile.with_deferred(deferrals).with_endpoints(reader);
     let mut tasks = Tasks::default();
     let resolver = Hickory::new(&config.dns.resolvers).context("set the resolver library up")?;
-    tasks.spawn_infallible("names", names.run(resolver, stop.clone()));
-    let resolver = Hickory::new(&config.dns.resolvers).context("set the resolver library up")?;
-    tasks.spawn_infallible("late names", late_desk.run(resolver, stop.clone()));
+    let resolver = Arc::new(resolver);
+    tasks.spawn_infallible("names", names.run(Arc::clone(&resolver), stop.clone()));
+    tasks.spawn_infallible("late names", late_desk.run(Arc::clone(&resolver), stop.clone()));
+    let memory = Memory::beside(&config.socket);
+    let keeper = Keeper {
+        desk: endpoints,
+        resolver,
+        book: Book::new(memory.read(), config.dns.minimum_ttl),
+        memory: Some(memory),
+        counts: metrics.endpoints.clone(),
+    };
+    tasks.spawn_infallible("endpoints", keeper.run(stop.clone()));
     reconcile.start().await.context("start enforcement")?;
 
     let (queue, queued) = mpsc::channel(observer::QUEUE);

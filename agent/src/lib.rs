@@ -5,6 +5,7 @@ pub mod app;
 pub mod config;
 pub mod datapath;
 pub mod dns;
+pub mod endpoints;
 pub mod flows;
 pub mod gateway;
 pub mod lock;

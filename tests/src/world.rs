@@ -28,19 +28,23 @@ pub struct World {
     pub http: HttpServer,
     pub echo: EchoServer,
     pub tap: Tap,
-    /// Namespace `shop`.
+    /// Namespace `shop`, unless the test says otherwise.
     pub web: Pod,
-    /// Namespace `bank`.
+    /// Namespace `bank`, unless the test says otherwise.
     pub ledger: Pod,
     pub node: Node,
 }
 
 impl World {
     pub fn new(test: &str) -> Result<Self> {
+        Self::with_pods(test, [("shop", "web"), ("bank", "ledger")])
+    }
+
+    /// The same with pods of other namespaces and names, in the places of `web` and `ledger`.
+    pub fn with_pods(test: &str, pods: [(&str, &str); 2]) -> Result<Self> {
         let mut node = Node::new(test)?;
-        let web = node.pod("shop", "web")?;
-        let ledger = node.pod("bank", "ledger")?;
-        Self::around(node, web, ledger)
+        let [web, ledger] = pods.map(|(namespace, name)| node.pod(namespace, name));
+        Self::around(node, web?, ledger?)
     }
 
     /// The same with workloads that have no place on the wire: `web` is on the node's own network,

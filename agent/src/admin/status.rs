@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Pages;
 use crate::{
     datapath::{Attachment, Takeover},
+    endpoints::Summary,
     ready,
     reconcile::{Sample, State, WorkloadState},
 };
@@ -30,6 +31,9 @@ pub struct Status {
     pub registry: Registry,
     pub events_lost: u64,
     pub preseeded: Preseeded,
+    /// Names that stand for endpoints.
+    #[serde(default)]
+    pub endpoint_names: Summary,
 }
 
 /// What workloads were given at their first enforcement, by this agent.
@@ -155,6 +159,7 @@ impl Status {
                 flows: pages.metrics.preseeded.flows(),
                 unresolved: pages.metrics.preseeded.unresolved(),
             },
+            endpoint_names: pages.metrics.endpoints.summary(),
         }
     }
 }

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use exeat_agent::{
     datapath::pins,
+    endpoints::memory::memory_path,
     lock::{Lock, lock_path},
 };
 
@@ -50,6 +51,7 @@ pub(super) fn cleanup(args: &CleanupArgs) -> Outcome {
     };
     let removed = pins::cleanup(&pin_path)?;
     remove_leftover(&socket)?;
+    remove_leftover(&memory_path(&socket))?;
     drop(lock);
     if removed == pins::Removed::default() {
         print(&format!("nothing to remove at {}", pin_path.display()))?;
@@ -63,10 +65,10 @@ pub(super) fn cleanup(args: &CleanupArgs) -> Outcome {
     Ok(Exit::Good)
 }
 
-fn remove_leftover(socket: &Path) -> anyhow::Result<()> {
-    match std::fs::remove_file(socket) {
+fn remove_leftover(path: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove the socket {}", socket.display()))
+            Err(error).with_context(|| format!("remove {}", path.display()))
         }
         _ => Ok(()),
     }

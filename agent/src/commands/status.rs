@@ -1,7 +1,10 @@
 //! `exeat status`: what the running agent enforces.
 
 use clap::Args;
-use exeat_agent::admin::status::{Preseeded, Status};
+use exeat_agent::{
+    admin::status::{Preseeded, Status},
+    endpoints::Summary,
+};
 use http_body_util::BodyExt as _;
 
 use super::{
@@ -71,6 +74,20 @@ fn head(status: &Status) -> String {
             "given to workloads at their first enforcement: {} addresses of names, {} open connections; {} names not resolved yet",
             given.names, given.flows, given.unresolved
         ));
+    }
+    let names = &status.endpoint_names;
+    if *names != Summary::default() {
+        lines.push(format!("endpoints that are names: {} resolved", names.fresh));
+        for (words, list) in [
+            ("the resolvers are silent, the last addresses are in use", &names.kept),
+            ("the resolvers know no address", &names.absent),
+            ("never answered", &names.unanswered),
+        ] {
+            lines.extend((!list.is_empty()).then(|| format!("  {words}: {}", list.join(", "))));
+        }
+        if names.left_out > 0 {
+            lines.push(format!("  too many to be resolved: {}", names.left_out));
+        }
     }
     lines.join("\n")
 }
@@ -148,7 +165,10 @@ fn registry(status: &Status) -> String {
 
 #[cfg(test)]
 mod tests {
-    use exeat_agent::admin::status::{Preseeded, Status, Table, Workload};
+    use exeat_agent::{
+        admin::status::{Preseeded, Status, Table, Workload},
+        endpoints::Summary,
+    };
 
     use super::text;
 
@@ -171,6 +191,11 @@ mod tests {
             }],
             tables: vec![Table { name: "FACTS".into(), entries: 1, capacity: 4 }],
             preseeded: Preseeded { names: 12, flows: 3, unresolved: 1 },
+            endpoint_names: Summary {
+                fresh: 2,
+                absent: vec!["us.foo.bar.com".into()],
+                ..Summary::default()
+            },
             ..Status::default()
         };
         let text = anstream::adapter::strip_str(&text(&status)).to_string();
@@ -182,6 +207,8 @@ mod tests {
             "FACTS",
             "25 %",
             "12 addresses",
+            "2 resolved",
+            "know no address: us.foo.bar.com",
         ] {
             assert!(text.contains(words), "no {words:?} in\n{text}");
         }

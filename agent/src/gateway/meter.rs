@@ -16,7 +16,10 @@ use prometheus_client::{
 use tokio::time::Instant;
 
 use super::{limits::Full, log::Record};
-use crate::registry::file::Snapshot;
+use crate::{
+    metrics::{ENDPOINT_NAMES_HELP, EndpointNames},
+    registry::file::Snapshot,
+};
 
 /// Counts for as long as the gateway runs. Cheap to copy.
 #[derive(Clone, Debug)]
@@ -27,6 +30,13 @@ pub struct Meter {
     bytes: Family<DirectionLabels, Counter>,
     connect: Histogram,
     lost: Counter,
+    /// Set by whoever resolves them.
+    pub endpoints: EndpointNames,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct StateLabels {
+    state: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -62,6 +72,7 @@ impl Default for Meter {
             // 1 ms to 16 s.
             connect: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
             lost: Counter::default(),
+            endpoints: EndpointNames::default(),
         }
     }
 }
@@ -144,6 +155,12 @@ impl Meter {
         count.set(i64::try_from(open).unwrap_or(i64::MAX));
         gateway.register("open_connections", "Connections of clients that are open", count);
 
+        let names = Family::<StateLabels, Gauge>::default();
+        for (state, count) in self.endpoints.counts() {
+            let gauge = names.get_or_create_owned(&StateLabels { state });
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        all.register("endpoint_names", ENDPOINT_NAMES_HELP, names);
         let age = Gauge::<f64, AtomicU64>::default();
         age.set(source.age(now).as_secs_f64());
         all.register(

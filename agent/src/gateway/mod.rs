@@ -38,6 +38,7 @@ use self::{
 use crate::{
     admin,
     config::{Config, RegistryConfig, gateway::Gateway},
+    endpoints::{self, Known, Reader, book::Book, keeper::Keeper},
     preseed::Hickory,
     registry::file::{LoadPanicked, Snapshot, reload_files, tell_reports, watch_files},
     shutdown,
@@ -65,17 +66,23 @@ pub async fn run(ground: Ground) -> anyhow::Result<()> {
     let hangups = signal(SignalKind::hangup()).context("subscribe to SIGHUP")?;
     raise_file_limit(&gateway);
     tell_reports(registry.loaded.reports.iter());
-    let policy = Policy::new(&registry.loaded.registry, &config, &gateway);
+    let resolver =
+        Hickory::cached(&config.dns.resolvers, ANSWERS).context("set the resolver library up")?;
+    let resolver = Arc::new(resolver);
+    let meter = Meter::default();
+    let mut tasks = Tasks::default();
+    let mut endpoints = spawn_keeper(&mut tasks, &resolver, &config, &meter, stop.clone());
+    let objects = &registry.loaded.registry;
+    endpoints.settle(endpoints::wanted(objects, &config)).await;
+    let known = endpoints.read(endpoints::wanted(objects, &config));
+    let policy = Policy::new(objects, &config, &gateway, &known);
     tell_reports(policy.reports().iter());
     let (policies, policy) = watch::channel(Arc::new(policy));
     let (publish, registry) = watch::channel(Arc::new(registry));
     let (access_log, writer) = log::open(&gateway.access_log).context("open the access log")?;
-    let resolver =
-        Hickory::cached(&config.dns.resolvers, ANSWERS).context("set the resolver library up")?;
 
     let listeners = bind(&gateway)?;
     let http = admin::bind(config.metrics_listen).await?;
-    let meter = Meter::default();
     let shared = Arc::new(Shared {
         router: Router::new(policy.clone(), gateway.upstreams.clone(), resolver),
         policy,
@@ -93,14 +100,13 @@ pub async fn run(ground: Ground) -> anyhow::Result<()> {
         stop: stop.clone(),
     };
 
-    let mut tasks = Tasks::default();
     for (tcp, listener) in listeners {
         tasks.spawn("listener", listen::serve(tcp, listener, Arc::clone(&shared)));
     }
     drop(shared);
     tasks.spawn("admin pages", pages::serve(http, pages));
     let of = Arc::new((config.clone(), gateway.clone()));
-    let compiling = Compiling { of, policies };
+    let compiling = Compiling { of, policies, endpoints };
     tasks.spawn("compiler", compiling.run(registry, stop.clone()));
     spawn_registry(&mut tasks, &config.registry, publish, hangups, access_log, stop.clone());
     if let Some(writer) = writer {
@@ -114,15 +120,36 @@ pub async fn run(ground: Ground) -> anyhow::Result<()> {
     result
 }
 
-/// The task that compiles every registry that is published.
+/// The task that resolves endpoints. The gateway ends it like the others.
+fn spawn_keeper(
+    tasks: &mut Tasks,
+    resolver: &Arc<Hickory>,
+    config: &Config,
+    meter: &Meter,
+    stop: CancellationToken,
+) -> Reader {
+    let (reader, desk) = endpoints::pair();
+    let keeper = Keeper {
+        desk,
+        resolver: Arc::clone(resolver),
+        book: Book::new(Known::new(), config.dns.minimum_ttl),
+        memory: None,
+        counts: meter.endpoints.clone(),
+    };
+    tasks.spawn_infallible("endpoints", keeper.run(stop));
+    reader
+}
+
+/// The task that compiles every registry that is published, and again when endpoints move.
 struct Compiling {
     of: Arc<(Config, Gateway)>,
     policies: watch::Sender<Arc<Policy>>,
+    endpoints: Reader,
 }
 
 impl Compiling {
     async fn run(
-        self,
+        mut self,
         mut registry: watch::Receiver<Arc<Snapshot>>,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
@@ -130,13 +157,15 @@ impl Compiling {
             tokio::select! {
                 () = stop.cancelled() => break,
                 changed = registry.changed() => if changed.is_err() { break },
+                () = self.endpoints.changed() => {}
             }
             let loaded = Arc::clone(&registry.borrow_and_update().loaded);
             let of = Arc::clone(&self.of);
+            let known = self.endpoints.read(endpoints::wanted(&loaded.registry, &of.0));
             // A large registry takes longer than other tasks of this thread should wait.
             let compiled = tokio::task::spawn_blocking(move || {
                 let (config, gateway) = &*of;
-                Policy::new(&loaded.registry, config, gateway)
+                Policy::new(&loaded.registry, config, gateway, &known)
             });
             let policy = compiled.await.context("compile the registry")?;
             let before = Arc::clone(&self.policies.borrow());

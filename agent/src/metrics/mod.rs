@@ -7,7 +7,7 @@ mod wildcards;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,7 +19,10 @@ use prometheus_client::{
 };
 use tokio::time::Instant;
 
-use crate::reconcile::{Sample, State, WORKLOAD_LABELS};
+use crate::{
+    endpoints::Summary,
+    reconcile::{Sample, State, WORKLOAD_LABELS},
+};
 use exposition::{Exposition, Family, Value};
 
 /// How long things took, measured where they happen.
@@ -101,12 +104,44 @@ impl Preseeded {
     }
 }
 
+pub(crate) const ENDPOINT_NAMES_HELP: &str = "Names that stand for endpoints: resolved, kept while the resolvers are silent, without an address, never answered, too many";
+
+/// How names that stand for endpoints are resolved.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointNames(
+    // Held to copy the value.
+    Arc<Mutex<Summary>>,
+);
+
+impl EndpointNames {
+    pub fn set(&self, summary: Summary) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = summary;
+    }
+
+    pub fn summary(&self) -> Summary {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Also for the gateway, which has metrics of its own.
+    pub(crate) fn counts(&self) -> [(&'static str, usize); 5] {
+        let Summary { fresh, kept, absent, unanswered, left_out } = self.summary();
+        [
+            ("fresh", fresh),
+            ("kept", kept.len()),
+            ("absent", absent.len()),
+            ("unanswered", unanswered.len()),
+            ("left-out", left_out),
+        ]
+    }
+}
+
 /// What lives as long as the agent.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     pub timings: Timings,
     pub lost: Lost,
     pub preseeded: Preseeded,
+    pub endpoints: EndpointNames,
 }
 
 impl Metrics {
@@ -161,6 +196,10 @@ impl Metrics {
             .with_all([("name", self.preseeded.names()), ("flow", self.preseeded.flows())].map(
                 |(kind, count)| (vec![("kind", kind.to_owned())], Value::Count(count)),
             )),
+            Family::gauge("endpoint_names", ENDPOINT_NAMES_HELP)
+            .with_all(self.endpoints.counts().map(|(state, count)| {
+                (vec![("state", state.to_owned())], Value::Count(count as u64))
+            })),
             Family::gauge(
                 "registry_age_seconds",
                 "How long some registry file could not be read, so that what it said before is in force; 0 while all can be",

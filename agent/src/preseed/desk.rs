@@ -1,6 +1,6 @@
 //! The task that resolves names: owns the questions that are not answered yet.
 
-use std::{collections::BTreeSet, future::Future, time::Duration};
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use tokio::{
@@ -26,6 +26,13 @@ const PASSES: u32 = 10;
 pub trait Resolve: Send + Sync + 'static {
     /// All addresses of a name. It has ended within seconds.
     fn resolve(&self, name: &WireName) -> impl Future<Output = Resolved> + Send;
+}
+
+/// One resolver for several tasks.
+impl<R: Resolve> Resolve for Arc<R> {
+    fn resolve(&self, name: &WireName) -> impl Future<Output = Resolved> + Send {
+        R::resolve(self, name)
+    }
 }
 
 /// What a resolver said of one name.

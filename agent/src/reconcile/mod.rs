@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::Config,
     datapath::Datapath,
+    endpoints::{self, Known, Reader, Wanted},
     metrics::{Preseeded, Timings},
     policy::{
         answers::Answers,
@@ -85,6 +86,7 @@ pub struct Reconcile<D> {
     places: Places,
     preseed: Preseed,
     waiting: Waiting,
+    endpoints: Reader,
     is_ready: bool,
     retry: Option<Retry>,
     tick: Interval,
@@ -113,6 +115,8 @@ struct Retry {
 #[derive(Debug)]
 enum Event {
     Collect,
+    /// Endpoints have other addresses.
+    Endpoints,
     Late(Late),
     Name(Reply),
     Registry,
@@ -158,12 +162,21 @@ impl<D: Datapath> Reconcile<D> {
             places: Places::default(),
             preseed,
             waiting: Waiting::default(),
+            // Nobody resolves until told otherwise.
+            endpoints: endpoints::pair().0,
             is_ready: false,
             retry: None,
             tick: every(TICK),
             collect: every(COLLECT),
         };
         (reconcile, Handle { state, heartbeat: beats, samples })
+    }
+
+    /// Sends flows to what the names of endpoints are resolved to.
+    #[must_use]
+    pub fn with_endpoints(mut self, endpoints: Reader) -> Self {
+        self.endpoints = endpoints;
+        self
     }
 
     /// Takes over what an earlier agent left and brings it to what is wanted. Waits a moment for
@@ -184,6 +197,10 @@ impl<D: Datapath> Reconcile<D> {
         let patterns = collected.subjects.iter().filter(|subject| !subject.is_prefix());
         if let Some(highest) = patterns.map(|subject| subject.serial()).max() {
             self.compiler.raise_pattern_floor(highest);
+        }
+        if !self.parts.config.dns.resolvers.is_empty() {
+            let wanted = self.endpoint_names();
+            self.parts.stop.clone().run_until_cancelled(self.endpoints.settle(wanted)).await;
         }
         let (source, change) = self.compile();
         let newcomers = self.newcomers();
@@ -217,6 +234,7 @@ impl<D: Datapath> Reconcile<D> {
             },
             () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => Event::Retry,
             late = self.waiting.next() => Event::Late(late),
+            () = self.endpoints.changed() => Event::Endpoints,
             reply = self.preseed.reply() => Event::Name(reply),
             _ = self.tick.tick() => Event::Tick,
             _ = self.collect.tick() => Event::Collect,
@@ -232,7 +250,7 @@ impl<D: Datapath> Reconcile<D> {
             Event::Name(Reply::Pass { unresolved, is_over }) => {
                 self.preseed.passed(unresolved, is_over);
             }
-            Event::Registry | Event::Retry => self.sync_or_retry(),
+            Event::Registry | Event::Endpoints | Event::Retry => self.sync_or_retry(),
             Event::Sample(reply) => {
                 // Whoever asked may be gone.
                 drop(reply.send(self.sample()));
@@ -294,7 +312,8 @@ impl<D: Datapath> Reconcile<D> {
         let workloads: Vec<PlacedWorkload> = self.places.workloads().cloned().collect();
         let registry = &source.loaded.registry;
         let virtual_addresses = self.virtual_addresses.update(registry);
-        let answers = Answers { virtual_addresses, ..Answers::default() };
+        let known = self.endpoints.read(endpoints::wanted(registry, &self.parts.config));
+        let answers = Answers { resolved: Known::clone(&known), virtual_addresses };
         let input = Input {
             registry,
             config: &self.parts.config,
@@ -303,6 +322,11 @@ impl<D: Datapath> Reconcile<D> {
         };
         let change = self.compiler.update(&input);
         (source, change)
+    }
+
+    fn endpoint_names(&self) -> Wanted {
+        let source = self.parts.registry.borrow();
+        endpoints::wanted(&source.loaded.registry, &self.parts.config)
     }
 
     /// Returns how many entries changed.

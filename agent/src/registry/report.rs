@@ -204,6 +204,8 @@ codes! {
     SelectorEmpty = Warning "W-SELECTOR-EMPTY";
     SelectorIgnored = Warning "W-SELECTOR-IGNORED";
     EndpointNetwork = Warning "W-ENDPOINT-NETWORK";
+    /// The name of an endpoint leads to an internal address.
+    EndpointGuarded = Warning "W-ENDPOINT-GUARDED";
     NoPorts = Warning "W-NO-PORTS";
     NoUpstream = Warning "W-NO-UPSTREAM";
     /// A TLS route for a part of a host closes the rest of it.

@@ -50,6 +50,8 @@ struct Zone {
     asked: BTreeMap<String, u64>,
     /// Whether records are written in the reverse of their usual order.
     upside_down: bool,
+    /// Whether nothing is answered.
+    silent: bool,
     /// The EDNS size in the latest question that had one.
     edns_bytes: Option<u16>,
 }
@@ -72,6 +74,7 @@ impl DnsServer {
             unknown,
             asked: BTreeMap::new(),
             upside_down: false,
+            silent: false,
             edns_bytes: None,
         }));
         let (handler, addresses) = (Handler(Arc::clone(&zone)), addresses.to_vec());
@@ -122,6 +125,16 @@ impl DnsServer {
     /// Writes the records of each answer in the reverse order from here on: the aliases last.
     pub fn turn_upside_down(&self) {
         self.zone().upside_down = true;
+    }
+
+    /// Knows nothing of `name` from here on.
+    pub fn forget(&self, name: &str) {
+        self.zone().answers.remove(&canonical(name));
+    }
+
+    /// Counts questions and answers none of them, until told otherwise.
+    pub fn set_silent(&self, is_silent: bool) {
+        self.zone().silent = is_silent;
     }
 
     /// The EDNS size that the latest question with one offered, in bytes.
@@ -229,6 +242,9 @@ impl RequestHandler for Handler {
                     zone.edns_bytes = Some(edns.max_payload());
                 }
                 let mut found = zone.look_up(&name, info.query.query_type());
+                if zone.silent {
+                    return Header { metadata, counts: HeaderCounts::default() }.into();
+                }
                 if let Ok(Some(records)) = &mut found
                     && zone.upside_down
                 {

@@ -1,10 +1,11 @@
 //! Where a connection goes: HTTP by its host, TLS by its server name.
 
-use exeat_tests::gateway::{AUTO, HTTP, TLS, TLS_TO_8443};
+use exeat_tests::gateway::{AUTO, HTTP, NAMESPACE, TLS, TLS_TO_8443};
 use exeat_tests::node::Family;
 use exeat_tests::servers::PAGE;
+use exeat_tests::wait;
 
-use crate::{arrived, arrived_at_www, scene};
+use crate::{WITHIN, arrived, arrived_at_www, scene};
 
 #[test]
 fn http_goes_by_its_host_and_what_is_not_declared_gets_502() {
@@ -91,4 +92,33 @@ fn a_listener_can_take_both() {
     let page = scene.curl_at(gateway, &["https://www.example.org/"]).unwrap();
     assert_eq!(page.exit, Some(35), "{page:?}");
     assert_eq!(arrived(&scene), before, "connections at any server");
+}
+
+#[test]
+fn endpoints_that_are_names_are_resolved_and_internal_addresses_are_not_dialled() {
+    let scene = scene("gw-named", "");
+    let dns = &scene.world.dns;
+    dns.set("us.foo.bar.com", &["10.96.0.7", "203.0.113.21"].map(|it| it.parse().unwrap()), 60);
+    dns.set("uk.foo.bar.com", &["10.96.0.8".parse().unwrap()], 60);
+    let entry = |name: &str, endpoint: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\n\
+             spec: {{hosts: [{name}.bar.com], ports: [{{number: 80, name: http, protocol: HTTP}}], resolution: DNS, endpoints: [{{address: {endpoint}, ports: {{http: 8080}}}}]}}\n"
+        )
+    };
+    scene.put_text("foo.yaml", &entry("foo", "us.foo.bar.com")).unwrap();
+    scene.put_text("in.yaml", &entry("in", "uk.foo.bar.com")).unwrap();
+    let gateway = scene.address(Family::V4, HTTP);
+    let page = |url: &str| scene.curl_at(gateway, &["-w", "%{http_code}", url]).unwrap();
+    let is_open = || page("http://foo.bar.com/").text.ends_with("200");
+    assert!(wait::holds(WITHIN, is_open), "{:?}", page("http://foo.bar.com/"));
+    for _ in 0..10 {
+        let before = scene.arrived("203.0.113.21", 8080).unwrap();
+        assert!(is_open());
+        assert_eq!(scene.arrived("203.0.113.21", 8080).unwrap() - before, 1);
+    }
+    let refused = page("http://in.bar.com/");
+    assert!(refused.text.ends_with("502"), "{refused:?}");
+    let metrics = scene.metrics().unwrap();
+    assert!((metrics.sum("exeat_endpoint_names", &[("state", "fresh")]) - 2.0).abs() < 0.1);
 }

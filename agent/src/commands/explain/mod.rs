@@ -13,6 +13,7 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
 use exeat_agent::{
     config::{Config, DnsDenied, Mode},
+    endpoints,
     policy::{answers::Answers, virtual_addresses::VirtualAddresses},
     registry::{
         host::HostPattern,
@@ -149,6 +150,9 @@ struct NearestEntry {
     pattern: String,
     entry: ObjectRef,
 }
+
+/// Names in one note.
+const NAMES_SHOWN: usize = 5;
 
 /// Stands for the resolver where no configuration names one (RFC 5737).
 const RESOLVER: SocketAddr =
@@ -299,7 +303,26 @@ fn notes(
         let names: Vec<String> = invalid.iter().map(ToString::to_string).collect();
         notes.push(format!("invalid, so ignored: {} (exeat check says why)", names.join(", ")));
     }
+    notes.extend(endpoint_note(args, config, loaded, outcome));
     notes
+}
+
+/// Names of endpoints are nobody's to ask here.
+fn endpoint_note(
+    args: &ExplainArgs,
+    config: &Config,
+    loaded: &Loaded,
+    outcome: &trial::Outcome,
+) -> Option<String> {
+    let mut wanted = endpoints::wanted(&loaded.registry, config);
+    wanted.retain(|name| args.resolve.iter().all(|(given, _)| given != name));
+    let first = wanted.first().filter(|_| outcome.reason == "no-upstream")?;
+    let names: Vec<String> = wanted.iter().take(NAMES_SHOWN).map(ToString::to_string).collect();
+    let more = if wanted.len() > NAMES_SHOWN { ", …" } else { "" };
+    Some(format!(
+        "endpoints of the registry are names that the running agent resolves, and nothing is asked here: {}{more} (--resolve {first}=ADDRESS says what it would find)",
+        names.join(", ")
+    ))
 }
 
 #[cfg(test)]

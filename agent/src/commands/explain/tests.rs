@@ -43,6 +43,15 @@ spec:
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
+metadata: {name: named, namespace: shop}
+spec:
+  hosts: [named.example.com]
+  ports: [{number: 443, name: tls, protocol: TLS}]
+  resolution: DNS
+  endpoints: [{address: us.example.net}, {address: uk.example.net}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
 metadata: {name: broken, namespace: shop}
 spec: {hosts: []}
 ";
@@ -157,6 +166,20 @@ fn what_a_denied_flow_lacks() {
         "enforceable",
         &["deny", "no-upstream", "ServiceEntry/shop/gone"],
     );
+}
+
+#[test]
+fn names_of_endpoints_are_not_asked_and_that_is_said() {
+    let line = "--namespace x --host named.example.com --port 443";
+    check_missing(line, "enforceable", &["us.example.net", "--resolve uk.example.net=ADDRESS"]);
+    let (value, _) = explain(&format!("{line} --resolve us.example.net=203.0.113.9"));
+    assert_eq!(value["rewrite"], json!(["203.0.113.9:443"]));
+    // The twin: an entry that has none at all.
+    let (value, _) = explain(
+        "--namespace x --host gone.example.com --port 443 --resolve us.example.net=203.0.113.9 --resolve uk.example.net=203.0.113.9",
+    );
+    assert_eq!(value["reason"], "no-upstream");
+    assert!(!value["notes"].to_string().contains("--resolve"), "{}", value["notes"]);
 }
 
 #[test]

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     config::{Config, Scope, gateway::Gateway},
+    endpoints::Known,
     policy::{
         answers::Answers,
         compile::{Compiled, Input, compile},
@@ -82,13 +83,14 @@ const CGROUP: u64 = 1;
 const NOW: u32 = 1;
 
 impl Policy {
-    pub fn new(registry: &Registry, config: &Config, gateway: &Gateway) -> Self {
+    /// `known` are the addresses of endpoints that are names.
+    pub fn new(registry: &Registry, config: &Config, gateway: &Gateway, known: &Known) -> Self {
         // Nothing goes past the registry: a gateway is no client of the cluster's own services, and
         // nobody has to reach a resolver through it.
         let mut config = Config { scope: Scope::All, workloads: Vec::new(), ..config.clone() };
         config.dns.resolvers.clear();
         let workloads = [place(gateway)];
-        let answers = Answers::default();
+        let answers = Answers { resolved: known.clone(), ..Answers::default() };
         let input = Input { registry, config: &config, workloads: &workloads, answers: &answers };
         let Compiled { image, reports, directory } = compile(&input, &mut Ids::default());
         let workload = image.by_cgroup.get(&CGROUP).copied();

@@ -7,11 +7,12 @@ use exeat_common::reason::Reason;
 use super::{Policy, Standing};
 use crate::{
     config::Config,
+    endpoints::Known,
     gateway::{
         host::HostName,
         refusal::{Cause, Refusal},
     },
-    registry::{load::load, report::Code},
+    registry::{host::HostPattern, load::load, report::Code},
 };
 
 const CONFIG: &str = "\
@@ -20,6 +21,12 @@ clusterCidrs: [10.96.0.0/12]
 dns: {resolvers: [192.0.2.53]}
 gateway: {namespace: istio-egress, listeners: [{address: \"0.0.0.0:8080\"}]}
 ";
+
+/// What names of endpoints were resolved to.
+fn known() -> Known {
+    let addresses = ["10.96.0.7", "198.51.100.7", "169.254.169.254"].map(ip);
+    Known::from([(HostPattern::parse("real.example.com").expect("a name"), addresses.to_vec())])
+}
 
 /// A policy over these `ServiceEntry` specs, in the gateway's own namespace.
 pub(in crate::gateway) fn policy(mode: &str, specs: &[&str]) -> Policy {
@@ -39,7 +46,7 @@ pub(in crate::gateway) fn policy(mode: &str, specs: &[&str]) -> Policy {
     }
     let loaded = load(&[folder.path().to_owned()], None);
     assert!(loaded.errors.is_empty(), "{:?}", loaded.errors);
-    Policy::new(&loaded.registry, &config, &gateway)
+    Policy::new(&loaded.registry, &config, &gateway, &known())
 }
 
 const WWW: &str =
@@ -163,6 +170,23 @@ fn endpoints_of_an_entry_take_its_flows() {
         policy.by_name(www, 80).map_err(|it| it.cause),
         Err(Cause::Rule(Reason::PortNotDeclared))
     );
+}
+
+#[test]
+fn names_of_endpoints_lead_where_they_were_resolved_to() {
+    let named = "{hosts: [named.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS, endpoints: [{address: real.example.com, ports: {http: 8080}}]}";
+    let ways = |spec: &str| {
+        let policy = policy("REGISTRY_ONLY", &[spec]);
+        let named = standing(&policy, "named.example.com").expect("declared");
+        let leave = policy.endpoints(named, 80);
+        leave.map(|it| it.ways.iter().map(|way| way.to.to_string()).collect::<Vec<_>>())
+    };
+    // Of three addresses two are internal, and nobody has written them down.
+    assert_eq!(ways(named), Some(vec!["198.51.100.7:8080".to_owned()]));
+    let declared = named.replace("endpoints: [", "endpoints: [{address: 10.96.0.7}, ");
+    let all = ["10.96.0.7:80", "10.96.0.7:8080", "198.51.100.7:8080"].map(str::to_owned);
+    assert_eq!(ways(&declared), Some(all.to_vec()));
+    assert_eq!(ways(&named.replace("real.example.com", "other.example.com")), None);
 }
 
 #[test]

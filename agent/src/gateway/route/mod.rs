@@ -154,11 +154,14 @@ impl Passage {
             (Some(dialled), standing) => {
                 policy.address(standing, dialled, *port).is_ok_and(leads_here)
             }
-            (None, Some(standing)) => policy.endpoints(standing, *port).is_some_and(leads_here),
+            // Endpoints come and go, and a connection stays with its own.
+            (None, Some(standing)) => policy.endpoints(standing, *port).is_some(),
             // An address that the registry leads to endpoints.
             (None, None) => match host {
                 Host::Address(address) => {
-                    policy.address(None, *address, *port).is_ok_and(leads_here)
+                    let leads_elsewhere =
+                        |leave: Leave| leave.ways.iter().all(|it| it.dialled.is_none());
+                    policy.address(None, *address, *port).is_ok_and(leads_elsewhere)
                 }
                 Host::Name(_) => false,
             },

@@ -123,6 +123,19 @@ async fn an_upstream_gateway_takes_what_is_declared_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_passage_outlives_its_endpoint() {
+    let (router, _sender) = router(policy("REGISTRY_ONLY", &[FIXED]), Vec::new());
+    let route = go(&router, "fixed.example.com", 80).await.expect("a route");
+    let passage = Passage { wanted: route.wanted, way: route.ways[0], through: None };
+    let moved = FIXED.replace("198.51.100.", "203.0.113.");
+    assert!(passage.is_permitted(&policy("REGISTRY_ONLY", &[&moved])));
+    let direct = FIXED
+        .replace("STATIC", "DNS")
+        .replace("{address: 198.51.100.1}, {address: 198.51.100.2}", "");
+    assert!(!passage.is_permitted(&policy("REGISTRY_ONLY", &[&direct])), "it has none any more");
+}
+
+#[tokio::test]
 async fn a_passage_ends_with_its_entry() {
     let (router, _sender) = router(policy("REGISTRY_ONLY", &[WWW, FIXED]), Vec::new());
     let without = policy("REGISTRY_ONLY", &[]);

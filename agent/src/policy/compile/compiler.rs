@@ -8,7 +8,6 @@ use super::{Compiled, Hosts, Input, Tables, ViewOf, client, hosts, views};
 use crate::{
     config::Config,
     policy::{
-        answers::Answers,
         directory::Directory,
         ids::Ids,
         image::{Image, MapOp},
@@ -31,7 +30,6 @@ struct Last {
     registry: Registry,
     config: Config,
     workloads: Vec<PlacedWorkload>,
-    answers: Answers,
     services: Services,
     hosts: Hosts,
     views: Vec<ViewOf>,
@@ -135,7 +133,6 @@ impl Last {
             registry: input.registry.clone(),
             config: input.config.clone(),
             workloads: input.workloads.to_vec(),
-            answers: input.answers.clone(),
             services,
             hosts,
             views,
@@ -145,12 +142,10 @@ impl Last {
         }
     }
 
-    /// Brings services and views up to date, if only a few entries are different; says whether it
-    /// did.
+    /// Brings services and views up to date, if only a few entries are different, or what their
+    /// endpoints are resolved to; says whether it did.
     fn follow(&mut self, input: &Input<'_>) -> bool {
-        let is_same = self.config == *input.config
-            && self.workloads == input.workloads
-            && self.answers == *input.answers;
+        let is_same = self.config == *input.config && self.workloads == input.workloads;
         if !is_same {
             return false;
         }

@@ -41,6 +41,8 @@ pub struct Declaration {
     pub resolution: Resolution,
     /// Endpoints were declared, found or not.
     pub has_endpoints: bool,
+    /// Internal addresses that names of its endpoints lead to, which are left out. Sorted.
+    pub guarded: Vec<IpAddr>,
     pub likeness: Likeness,
     pub carrier: Carrier,
     /// The Kubernetes Service that it is.

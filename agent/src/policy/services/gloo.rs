@@ -12,7 +12,7 @@ use super::{
     declaration::{Audience, Carrier, Declaration, Home, Likeness, Port},
 };
 use crate::{
-    policy::target::Backend,
+    policy::{answers::Found, target::Backend},
     registry::{
         endpoint::EndpointAddress,
         export_to::ExportTo,
@@ -56,7 +56,10 @@ pub(super) fn declare(
     if !is_whole {
         return Vec::new();
     }
-    let form = Form { service, home, endpoints, linking };
+    let found =
+        endpoints.iter().map(|it| linking.addresses(&it.address, |ip| is_listed(&endpoints, ip)));
+    let found = found.collect();
+    let form = Form { service, home, endpoints, found, linking };
     let (wild, exact): (Vec<HostPattern>, Vec<HostPattern>) =
         service.hosts.iter().cloned().partition(HostPattern::is_wildcard);
     let mut declarations = Vec::new();
@@ -84,6 +87,8 @@ struct Form<'a> {
     service: &'a ExternalService,
     home: Option<&'a Workspace>,
     endpoints: Vec<&'a ExternalEndpoint>,
+    /// Their addresses, in the same order.
+    found: Vec<Found>,
     linking: &'a Linking<'a>,
 }
 
@@ -102,6 +107,8 @@ impl Form<'_> {
         self.linking.add_own_virtual_addresses(&hosts, &mut virtual_addresses);
         let hosts = if by_name { hosts } else { vec![stand_in(self.service)] };
         let ports = self.service.ports.iter().map(|port| self.port(port, is_wild));
+        let guarded: BTreeSet<IpAddr> =
+            self.found.iter().flat_map(|it| it.guarded.iter().copied()).collect();
         Declaration {
             entry: Arc::clone(&header.object),
             created: header.created,
@@ -118,6 +125,7 @@ impl Form<'_> {
             ports: ports.collect(),
             resolution,
             has_endpoints: !self.endpoints.is_empty(),
+            guarded: guarded.into_iter().collect(),
             likeness: Likeness::default(),
             service: None,
             alias_of: None,
@@ -126,12 +134,12 @@ impl Form<'_> {
 
     fn port(&self, port: &ExternalPort, is_wild: bool) -> Port {
         let mut backends = Vec::new();
-        for endpoint in &self.endpoints {
+        for (endpoint, found) in self.endpoints.iter().zip(&self.found) {
             let Some(number) = endpoint_port(endpoint, port) else {
                 continue;
             };
-            for address in self.linking.addresses(&endpoint.address) {
-                backends.push(Backend { address: Some(address), port: number, weight: 1 });
+            for address in &found.usable {
+                backends.push(Backend { address: Some(*address), port: number, weight: 1 });
             }
         }
         Port {
@@ -167,6 +175,11 @@ fn endpoints<'a>(
         .filter(|it| linking.workspaces.reads_config(it.header.namespace()))
         .filter(|it| home.is_none_or(|home| linking.workspaces.is_in(home, it.header.namespace())))
         .collect()
+}
+
+/// Whether one of them is this very address.
+fn is_listed(endpoints: &[&ExternalEndpoint], address: IpAddr) -> bool {
+    endpoints.iter().any(|it| it.address == EndpointAddress::Ip(address))
 }
 
 /// Which port of `endpoint` is meant; none if it has no such port. An endpoint that lists no ports

@@ -7,7 +7,7 @@ use super::{
     declaration::{Audience, Declaration, Home, Likeness, Port},
 };
 use crate::{
-    policy::target::Backend,
+    policy::{answers::Found, target::Backend},
     registry::{
         endpoint::{Endpoint, EndpointAddress},
         host::HostPattern,
@@ -21,8 +21,19 @@ pub(super) fn declare(entry: &ServiceEntry, linking: &Linking<'_>) -> Declaratio
     let namespace = entry.header.namespace();
     let endpoints = endpoints(entry, linking);
     let has_endpoints = !entry.endpoints.is_empty() || entry.selector.is_some();
+    let endpoints: Vec<(Endpoint, Found)> = endpoints
+        .into_iter()
+        .map(|endpoint| {
+            let found = linking.addresses(&endpoint.address, |ip| declares(entry, ip));
+            (endpoint, found)
+        })
+        .collect();
+    let mut guarded: Vec<IpAddr> =
+        endpoints.iter().flat_map(|(_, found)| found.guarded.iter().copied()).collect();
+    guarded.sort_unstable();
+    guarded.dedup();
     let ports = entry.ports.iter().map(|port| {
-        let mut backends = backends(&endpoints, port, linking);
+        let mut backends = backends(&endpoints, port);
         if entry.resolution == Resolution::DnsRoundRobin {
             backends.truncate(1);
         }
@@ -32,7 +43,7 @@ pub(super) fn declare(entry: &ServiceEntry, linking: &Linking<'_>) -> Declaratio
             protocol: port.protocol,
             target: port.target,
             backends,
-            has_unix: endpoints.iter().any(Endpoint::is_unix),
+            has_unix: endpoints.iter().any(|(it, _)| it.is_unix()),
             instances: Vec::new(),
             originates_tls: false,
             is_routed_in_gloo: false,
@@ -53,6 +64,7 @@ pub(super) fn declare(entry: &ServiceEntry, linking: &Linking<'_>) -> Declaratio
         ports: ports.collect(),
         resolution: entry.resolution,
         has_endpoints,
+        guarded,
         likeness: Likeness {
             labels: entry.header.labels.clone(),
             selector: entry.selector.clone(),
@@ -101,14 +113,22 @@ fn endpoints<'a>(entry: &'a ServiceEntry, linking: &Linking<'a>) -> Vec<Endpoint
     found
 }
 
+/// Whether the entry itself has this address written down.
+fn declares(entry: &ServiceEntry, address: IpAddr) -> bool {
+    let own = EndpointAddress::Ip(address);
+    entry.addresses.iter().any(|net| net.contains(&address))
+        || entry.endpoints.iter().any(|it| it.address == own)
+}
+
 /// Where flows to one port go: every endpoint that has an address, on its own port.
-fn backends(endpoints: &[Endpoint], port: &ServicePort, linking: &Linking<'_>) -> Vec<Backend> {
+fn backends(endpoints: &[(Endpoint, Found)], port: &ServicePort) -> Vec<Backend> {
     let mut backends = Vec::new();
-    for endpoint in endpoints {
+    for (endpoint, found) in endpoints {
         let number = endpoint.ports.get(&port.name).copied();
         let number = number.or(port.target).unwrap_or(port.number);
-        for address in linking.addresses(&endpoint.address) {
-            let backend = Backend { address: Some(address), port: number, weight: endpoint.weight };
+        for address in &found.usable {
+            let backend =
+                Backend { address: Some(*address), port: number, weight: endpoint.weight };
             if !backends.contains(&backend) {
                 backends.push(backend);
             }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     config::ExternalName,
+    policy::answers::Found,
     registry::{
         cidr,
         endpoint::EndpointAddress,
@@ -80,6 +81,7 @@ pub(super) fn declare(
         ports: ports.collect(),
         resolution: Resolution::None,
         has_endpoints: false,
+        guarded: Vec::new(),
         likeness: Likeness::default(),
         carrier: linking.namespaces.carrier(service.waypoint, header.namespace()),
         service: Some(Arc::clone(service)),
@@ -164,13 +166,17 @@ pub(super) fn loops<'a>(
 
 impl Linking<'_> {
     /// Addresses of an endpoint: its own, or those its name was resolved to.
-    pub(super) fn addresses(&self, endpoint: &EndpointAddress) -> Vec<std::net::IpAddr> {
+    pub(super) fn addresses(
+        &self,
+        endpoint: &EndpointAddress,
+        is_declared: impl Fn(IpAddr) -> bool,
+    ) -> Found {
         match endpoint {
-            EndpointAddress::Ip(ip) => vec![*ip],
+            EndpointAddress::Ip(ip) => Found { usable: vec![*ip], guarded: Vec::new() },
             EndpointAddress::Name(name) => {
-                self.answers.resolved.get(name).cloned().unwrap_or_default()
+                self.answers.find(name, &self.config.cluster_cidrs, is_declared)
             }
-            EndpointAddress::Unix(_) | EndpointAddress::Network(_) => Vec::new(),
+            EndpointAddress::Unix(_) | EndpointAddress::Network(_) => Found::default(),
         }
     }
 }

@@ -21,7 +21,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::answers::Answers;
+use super::answers::{Answers, Found};
 use crate::{
     config::{Config, GatewayTransport, Matching, Mode},
     registry::{
@@ -92,6 +92,7 @@ pub(super) struct Settings {
     pub(super) matching: Matching,
     /// The client is our own gateway, which begins no TLS.
     pub(super) is_plain_gateway: bool,
+    pub(super) cluster_cidrs: Vec<IpNet>,
 }
 
 /// What declarations are made from.
@@ -215,6 +216,13 @@ impl Services {
     /// Claims to exactly `net`, oldest first.
     pub(super) fn claims(&self, net: &IpNet) -> &[Claim] {
         self.nets.get(net).map_or(&[], Vec::as_slice)
+    }
+
+    /// The addresses that a host was resolved to, where flows for an entry with these `addresses` may
+    /// be sent there.
+    pub(super) fn resolved(&self, host: &HostPattern, addresses: &[IpNet]) -> Found {
+        let is_declared = |ip| addresses.iter().any(|net| net.contains(&ip));
+        self.answers.find(host, &self.settings.cluster_cidrs, is_declared)
     }
 
     /// Every host that is declared, and by whom first.
@@ -401,6 +409,7 @@ fn settings(config: &Config, mesh: &Mesh) -> Settings {
         gateway_transport: config.gateway_transport,
         matching: config.matching,
         is_plain_gateway: config.is_plain_gateway,
+        cluster_cidrs: config.cluster_cidrs.clone(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! A change of a few service entries, without linking everything anew.
+//! A change of a few service entries, or of what names of their endpoints lead to, without linking
+//! everything anew.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,9 +14,11 @@ use crate::{
     policy::answers::Answers,
     registry::{
         Registry,
+        endpoint::{Endpoint, EndpointAddress},
         header::Header,
         host::HostPattern,
         istio::{mesh::Mesh, service_entry::ServiceEntry},
+        kubernetes::service::Kind,
         report::ObjectRef,
     },
 };
@@ -34,8 +37,8 @@ type Change<'a> = (Option<&'a Arc<ServiceEntry>>, Option<&'a Arc<ServiceEntry>>)
 
 impl Services {
     /// Turns the services of `before` into those of `after`, and says what that touches. None, and
-    /// nothing is changed, if more than entries differ, or if routes, policies, aliases or ports
-    /// for every address could be concerned: then everything has to be linked anew.
+    /// nothing is changed, if more than entries and their endpoints differ, or if routes, policies,
+    /// aliases or ports for every address could be concerned: then everything has to be linked anew.
     pub fn update(
         &mut self,
         before: &Registry,
@@ -43,11 +46,23 @@ impl Services {
         config: &Config,
         answers: &Answers,
     ) -> Option<Touched> {
-        if self.settings.matching == Matching::IstioCompat || !before.differs_in_entries_only(after)
+        let moved = self.answers.moved(answers);
+        if self.settings.matching == Matching::IstioCompat
+            || !before.differs_in_entries_only(after)
+            || self.answers.virtual_addresses != answers.virtual_addresses
+            || (!moved.is_empty() && is_used_elsewhere(after, &moved))
         {
             return None;
         }
-        let changes = changes(before.service_entries(), after.service_entries());
+        let mut changes = changes(before.service_entries(), after.service_entries());
+        let others = after.service_entries().iter().filter(|entry| leads_to(entry, &moved));
+        let others: Vec<Change<'_>> = others
+            .filter(|entry| {
+                changes.iter().all(|(_, new)| new.is_none_or(|it| !Arc::ptr_eq(it, entry)))
+            })
+            .map(|entry| (Some(entry), Some(entry)))
+            .collect();
+        changes.extend(others);
         let touched = self.touched(&changes)?;
         let standard = Mesh::default();
         let mesh = after.meshes().first().map_or(&standard, |mesh| &**mesh);
@@ -61,6 +76,7 @@ impl Services {
             }
         }
         self.sort_touched(&touched);
+        self.answers.clone_from(answers);
         Some(touched)
     }
 
@@ -151,6 +167,29 @@ impl Services {
             }
         }
     }
+}
+
+/// Whether flows of the entry go to the addresses of one of these names.
+fn leads_to(entry: &ServiceEntry, moved: &BTreeSet<&HostPattern>) -> bool {
+    let is_named =
+        |it: &Endpoint| matches!(&it.address, EndpointAddress::Name(name) if moved.contains(name));
+    !moved.is_empty()
+        && (entry.endpoints.iter().any(is_named)
+            || (entry.is_direct() && entry.hosts.iter().any(|host| moved.contains(host))))
+}
+
+/// Whether anything but the endpoints and the hosts of entries has one of these names.
+fn is_used_elsewhere(registry: &Registry, moved: &BTreeSet<&HostPattern>) -> bool {
+    let is_named = |address: &EndpointAddress| matches!(address, EndpointAddress::Name(name) if moved.contains(name));
+    let is_alias =
+        |kind: &Kind| matches!(kind, Kind::ExternalName(target) if moved.contains(target));
+    registry.workload_entries().iter().any(|it| is_named(&it.endpoint.address))
+        || registry.external_endpoints().iter().any(|it| is_named(&it.address))
+        || registry.services().iter().any(|it| is_alias(&it.kind))
+        || registry
+            .external_services()
+            .iter()
+            .any(|it| it.hosts.iter().any(|host| moved.contains(host)))
 }
 
 /// What differs between two lists in order of age.

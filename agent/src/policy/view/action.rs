@@ -1,7 +1,7 @@
 //! What happens to a flow that is declared: to the proxy, along a route, to endpoints, refused, or
 //! just on its way.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use exeat_common::{flow::protocol, reason::Reason};
 use ipnet::IpNet;
@@ -160,6 +160,7 @@ impl<'a> Sight<'a> {
                     reports,
                 );
             }
+            report_guarded(&owner.guarded, entry, reports);
             return endpoints(chosen.backends(port, owner), entry, reports);
         }
         let by_dns = match chosen.first.resolution {
@@ -177,25 +178,14 @@ impl<'a> Sight<'a> {
         };
         match dialled {
             Dialled::Address(_) | Dialled::Virtual(_) | Dialled::Anything if by_dns => {
-                endpoints(self.resolved(chosen, port), entry, reports)
+                let found = self.services.resolved(chosen.host, &owner.addresses);
+                report_guarded(&found.guarded, entry, reports);
+                endpoints(own_addresses(found.usable, chosen, port), entry, reports)
             }
             // A wildcard without endpoints has no address that could be sent to.
             Dialled::Virtual(_) => endpoints(Vec::new(), entry, reports),
             Dialled::Name(_) | Dialled::Address(_) | Dialled::Anything => dialled_address(port),
         }
-    }
-
-    /// The addresses of the host itself.
-    fn resolved(&self, chosen: &Chosen<'_>, port: &Port) -> Vec<Backend> {
-        let addresses = self.services.answers.resolved.get(chosen.host);
-        let number = port.target.unwrap_or(port.number);
-        let backend = |ip| Backend { address: Some(ip), port: number, weight: 1 };
-        let mut backends: Vec<Backend> =
-            addresses.into_iter().flatten().copied().map(backend).collect();
-        if chosen.first.resolution == Resolution::DnsRoundRobin {
-            backends.truncate(1);
-        }
-        backends
     }
 
     /// Says that what the registry asks for cannot be done for this client.
@@ -218,6 +208,30 @@ impl<'a> Sight<'a> {
         );
         reports.insert(Report::new(Code::Redirect, entry, "spec", message));
     }
+}
+
+/// The addresses of the host itself.
+fn own_addresses(addresses: Vec<IpAddr>, chosen: &Chosen<'_>, port: &Port) -> Vec<Backend> {
+    let number = port.target.unwrap_or(port.number);
+    let backend = |ip| Backend { address: Some(ip), port: number, weight: 1 };
+    let mut backends: Vec<Backend> = addresses.into_iter().map(backend).collect();
+    if chosen.first.resolution == Resolution::DnsRoundRobin {
+        backends.truncate(1);
+    }
+    backends
+}
+
+/// Says which addresses of endpoints are not used.
+fn report_guarded(guarded: &[IpAddr], entry: &Arc<ObjectRef>, reports: &mut BTreeSet<Report>) {
+    if guarded.is_empty() {
+        return;
+    }
+    let list: Vec<String> = guarded.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "names of endpoints lead to internal addresses, which are left out: {} (list an address itself among the endpoints if it is meant)",
+        list.join(", ")
+    );
+    reports.insert(Report::new(Code::EndpointGuarded, entry, "spec.endpoints", message));
 }
 
 /// The address that was dialled, on the port the service really has.

@@ -309,8 +309,8 @@ impl<'a> Sight<'a> {
                     instances.map(|it: &SocketAddr| at(it.ip(), it.port())).collect()
                 }
                 Kind::ExternalName(target) => {
-                    let resolved = self.services.answers.resolved.get(target);
-                    resolved.into_iter().flatten().map(|ip| at(*ip, port.number)).collect()
+                    let resolved = self.services.resolved(target, &[]).usable;
+                    resolved.into_iter().map(|ip| at(ip, port.number)).collect()
                 }
             };
         }
@@ -322,8 +322,8 @@ impl<'a> Sight<'a> {
             let single = service.addresses.iter().filter(|it| is_single(it));
             return single.map(|net| at(net.addr(), number)).collect();
         }
-        let resolved = self.services.answers.resolved.get(host);
-        resolved.into_iter().flatten().map(|ip| at(*ip, number)).collect()
+        let resolved = self.services.resolved(host, &service.addresses).usable;
+        resolved.into_iter().map(|ip| at(ip, number)).collect()
     }
 
     /// The gateway that takes what nothing declares; none if it cannot be found.

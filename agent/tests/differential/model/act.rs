@@ -6,7 +6,7 @@ use super::{
     super::world::Flow,
     Model, Ruling, Vague,
     matching::{By, Hit},
-    names::{number, plain, socket},
+    names::{is_guarded, number, plain, prefix_over, socket},
     policies::{Tls, tls_of},
     routes::{Effect, Routes},
     service::{Port, Service, Source},
@@ -138,6 +138,7 @@ impl Model {
             return Ok(Ruling::deny(Some("U-UDS")));
         }
         let mut found = Vec::new();
+        let written: Vec<String> = upstreams.iter().map(|(address, _)| address.clone()).collect();
         for (address, target) in upstreams {
             if number(&address).is_some() {
                 found.push((address, target));
@@ -147,7 +148,12 @@ impl Model {
             if answers.len() > 1 && service.resolution == "DNS_ROUND_ROBIN" {
                 return Err("several addresses of DNS_ROUND_ROBIN");
             }
-            found.extend(answers.into_iter().map(|it| (it, target)));
+            // What a name leads to is its zone's word, so what is internal has to be the entry's too.
+            let addresses = service.addresses.iter().map(|(it, _)| it);
+            let own: Vec<&String> = addresses.chain(&written).collect();
+            let is_usable =
+                |ip: &String| !is_guarded(ip) || own.iter().any(|it| prefix_over(it, ip).is_some());
+            found.extend(answers.into_iter().filter(is_usable).map(|it| (it, target)));
         }
         if found.is_empty() {
             return Ok(Ruling::deny(Some("no-upstream")));

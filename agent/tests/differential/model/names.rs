@@ -73,6 +73,22 @@ pub(crate) fn is_loopback(ip: &str) -> bool {
     prefix_over("127.0.0.0/8", ip).is_some() || prefix_over("::1", ip).is_some()
 }
 
+/// Addresses that no answer may open, whatever name they are said to have.
+pub(crate) fn is_guarded(ip: &str) -> bool {
+    let never = [
+        "0.0.0.0",
+        "::",
+        "127.0.0.0/8",
+        "::1",
+        "169.254.0.0/16",
+        "fe80::/10",
+        "224.0.0.0/4",
+        "ff00::/8",
+        "255.255.255.255",
+    ];
+    never.iter().chain(&super::CLUSTER).any(|it| prefix_over(it, ip).is_some())
+}
+
 /// `address:port`, brackets around IPv6.
 pub(crate) fn socket(ip: &str, port: u16) -> String {
     match ip.parse::<IpAddr>().map(|it| it.to_canonical()) {

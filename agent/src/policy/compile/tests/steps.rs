@@ -4,14 +4,16 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use proptest::{collection::vec, prelude::*};
 
+use super::{one_each, read};
 use crate::{
+    config::Config,
     policy::{
         answers::Answers,
         compile::{Change, Compiler, Input, Tables, ViewOf, compile, hosts, views},
         diff::diff,
         ids::Ids,
         services::Services,
-        testing::{Twist, World, entries, registry, twist, world},
+        testing::{Twist, World, entries, host, registry, twist, world},
     },
     registry::{Registry, istio::service_entry::ServiceEntry},
 };
@@ -128,6 +130,80 @@ proptest! {
             }
         }
     }
+}
+
+const NAMED: &str = "\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: foo, namespace: a}
+spec: {hosts: [foo.bar.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS, endpoints: [{address: us.foo.bar.com}, {address: uk.foo.bar.com, ports: {http: 8080}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: vip, namespace: b}
+spec: {hosts: [uk.foo.bar.com], addresses: [240.240.9.9], ports: [{number: 443, name: tls, protocol: TLS}], resolution: DNS}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: other, namespace: a}
+spec: {hosts: [other.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
+";
+
+fn answers(resolved: &[(&str, &[&str])]) -> Answers {
+    let page = |(name, addresses): &(&str, &[&str])| {
+        let addresses = addresses.iter().map(|it| it.parse().expect("an address"));
+        (host(name), addresses.collect())
+    };
+    Answers { resolved: resolved.iter().map(page).collect(), ..Answers::default() }
+}
+
+/// Compiles with one set of answers after the other, and anew beside each. Which were steps.
+fn follow(registry: &Registry, all: &[Answers]) -> Vec<bool> {
+    let (config, workloads) = (Config::offline(), one_each(&["a", "b"]));
+    let mut compiler = Compiler::default();
+    let mut steps = Vec::new();
+    for answers in all {
+        let input = Input { registry, config: &config, workloads: &workloads, answers };
+        let mut ids = compiler.ids.clone();
+        let before = compiler.image().cloned().unwrap_or_default();
+        let change = compiler.update(&input);
+        let anew = compile(&input, &mut ids);
+        assert_eq!(compiler.image(), Some(&anew.image), "{answers:?}");
+        assert_eq!(compiler.reports(), anew.reports, "{answers:?}");
+        steps.push(match change {
+            Change::Whole(_) => false,
+            Change::Steps(steps) => {
+                assert_eq!(steps, diff(&before, &anew.image), "{answers:?}");
+                true
+            }
+        });
+    }
+    steps
+}
+
+#[test]
+fn endpoints_that_move_are_a_step() {
+    let history = [
+        answers(&[]),
+        answers(&[("us.foo.bar.com", &["192.0.2.1"])]),
+        answers(&[
+            ("us.foo.bar.com", &["192.0.2.1"]),
+            ("uk.foo.bar.com", &["192.0.2.2", "2001:db8::2"]),
+        ]),
+        answers(&[
+            ("us.foo.bar.com", &["127.0.0.1", "192.0.2.3"]),
+            ("uk.foo.bar.com", &["192.0.2.2"]),
+        ]),
+        answers(&[("us.foo.bar.com", &[]), ("uk.foo.bar.com", &["192.0.2.9"])]),
+        answers(&[("us.foo.bar.com", &[])]),
+    ];
+    assert_eq!(follow(&read(NAMED), &history), [false, true, true, true, true, true]);
+    // A name that something else has as well, and an answer about a name that nobody has.
+    let alias = "---\napiVersion: v1\nkind: Service\nmetadata: {name: gw, namespace: a}\nspec: {type: ExternalName, externalName: us.foo.bar.com, ports: [{port: 80}]}\n";
+    let both = read(&format!("{NAMED}{alias}"));
+    let nobodys = answers(&[("us.foo.bar.com", &["192.0.2.1"]), ("x.example.com", &["192.0.2.1"])]);
+    let history = [history[0].clone(), history[1].clone(), nobodys];
+    assert_eq!(follow(&both, &history), [false, false, true]);
 }
 
 #[test]

@@ -19,12 +19,26 @@ use exeat_common::{
     reason::{Layer, Reason, Verdict},
 };
 use exeat_tests::{frame::Ends, run::RunGuard};
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    unistd::Pid,
+};
 use zerocopy::FromZeros as _;
 
 /// Traffic control action (`linux/pkt_cls.h`).
 const TC_ACT_UNSPEC: i32 = -1;
 /// Packets that follow the one that opens a connection.
 const PACKETS: u64 = 5;
+
+/// Keeps this thread on one processor: each has entries of its own.
+fn stay_on_one_processor() {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this).expect("the processors");
+    let is_allowed = |cpu: &usize| allowed.is_set(*cpu).unwrap_or_default();
+    let mut one = CpuSet::new();
+    one.set((0..CpuSet::count()).find(is_allowed).expect("a processor")).expect("one of them");
+    sched_setaffinity(this, &one).expect("to stay there");
+}
 
 /// Tables with one workload, which may send anywhere.
 fn image(number: u32) -> Image {
@@ -86,6 +100,7 @@ fn counted(kernel: &mut Kernel, number: u32, reason: Reason) -> CounterValue {
 
 #[test]
 fn bytes_of_known_flows_are_counted_also_past_the_end_of_their_workload() {
+    stay_on_one_processor();
     let next_number = 7 + u32::try_from(PASSED_ENTRIES).expect("a small table");
     let run = RunGuard::new("counters").expect("a run");
     let (mut kernel, _events) = aya::open_at(&run.bpffs().join("exeat")).expect("the kernel side");

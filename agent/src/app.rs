@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use anyhow::Context as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     datapath::{Datapath, EventSource},
     endpoints::{self, book::Book, keeper::Keeper, memory::Memory},
     flows::FlowLog,
+    kubernetes::client::Cluster,
     metrics::Metrics,
     observer::{self, Observer, pump},
     preseed::{Hickory, desk::desk},
@@ -19,10 +20,14 @@ use crate::{
         Parts, Reconcile,
         deferred::{self, Deferrals},
     },
-    registry::file::{Snapshot, tell_reports, watch_files},
+    registry::file::{Snapshot, tell_reports},
     shutdown,
+    sources::{self, Origin, Said},
     tasks::Tasks,
-    workloads::place::Node,
+    workloads::{
+        census::{Census, Site},
+        place::Node,
+    },
 };
 
 /// What the agent runs on. The caller has checked the node and holds the lock.
@@ -32,6 +37,10 @@ pub struct Ground<D, S> {
     pub events: S,
     pub node: Box<dyn Node>,
     pub registry: Snapshot,
+    /// None: files alone are the registry.
+    pub cluster: Option<Cluster>,
+    /// Where the pods of the cluster are on this node; none: they are not enforced.
+    pub site: Option<Site>,
     pub stop: CancellationToken,
 }
 
@@ -42,7 +51,7 @@ where
     D: Datapath + 'static,
     S: EventSource,
 {
-    let Ground { config, datapath, events, node, registry, stop } = ground;
+    let Ground { config, datapath, events, node, registry, cluster, site, stop } = ground;
     // Whatever ends this function ends the tasks.
     let stopper = stop.clone().drop_guard();
     let config = Arc::new(config);
@@ -52,7 +61,13 @@ where
     let http = admin::bind(config.metrics_listen).await?;
     let socket = admin::bind_socket(&config.socket)?;
     tell_reports(registry.loaded.reports.iter());
-    let (publish, registry) = watch::channel(Arc::new(registry));
+    let mut tasks = Tasks::default();
+    let has_cluster = cluster.is_some();
+    let tells = config.kubernetes.as_ref().is_some_and(|kubernetes| kubernetes.events);
+    let files = config.registry.clone();
+    let origin = Origin { files, first: registry, cluster, flows: tells.then(|| flows.clone()) };
+    let Said { registry, pods } =
+        sources::spawn(&mut tasks, origin, metrics.cluster.clone(), &stop);
     let (asker, names) = desk();
     let parts = Parts {
         config: Arc::clone(&config),
@@ -69,7 +84,6 @@ where
     let deferrals = Deferrals { events: events_deferred, asker: late_asker };
     let (reader, endpoints) = endpoints::pair();
     let mut reconcile = reconcile.with_deferred(deferrals).with_endpoints(reader);
-    let mut tasks = Tasks::default();
     let resolver = Hickory::new(&config.dns.resolvers).context("set the resolver library up")?;
     let resolver = Arc::new(resolver);
     tasks.spawn_infallible("names", names.run(Arc::clone(&resolver), stop.clone()));
@@ -83,7 +97,9 @@ where
         counts: metrics.endpoints.clone(),
     };
     tasks.spawn_infallible("endpoints", keeper.run(stop.clone()));
-    reconcile.start().await.context("start enforcement")?;
+    if !has_cluster {
+        reconcile.start().await.context("start enforcement")?;
+    }
 
     let (queue, queued) = mpsc::channel(observer::QUEUE);
     let name = node_name();
@@ -98,21 +114,26 @@ where
         stop: stop.clone(),
     };
 
+    tasks.spawn("admin pages", admin::serve(http, pages.clone()));
+    tasks.spawn("admin socket", admin::serve_socket(socket, pages));
+    if has_cluster {
+        // It may take long until the API server answers: until then the pages say what is missing.
+        if !reconcile.await_registry().await {
+            tasks.wind_down(shutdown::DEADLINE).await;
+            return Ok(());
+        }
+        if let (Some(site), Some(pods)) = (site, pods) {
+            let root = site.root.clone();
+            // All pods were listed by now, so that none is denied for not being known.
+            let (census, roster) = Census::open(site, pods)?;
+            reconcile = reconcile.with_pods(root, roster);
+            tasks.spawn("pods", census.run(stop.clone()));
+        }
+        reconcile.start().await.context("start enforcement")?;
+    }
     tasks.spawn("reconcile", reconcile.run());
     tasks.spawn("event ring", pump(events, queue, deferred, lost, stop.clone()));
     tasks.spawn_infallible("observer", observer.run(queued, stop.clone()));
-    let (token, files) = (stop.clone(), config.registry.clone());
-    tasks.spawn("registry", async move {
-        if files.watch {
-            return watch_files(files.files, publish, token).await;
-        }
-        // Kept, because reconcile takes the end of the source for a fault.
-        token.cancelled().await;
-        drop(publish);
-        Ok(())
-    });
-    tasks.spawn("admin pages", admin::serve(http, pages.clone()));
-    tasks.spawn("admin socket", admin::serve_socket(socket, pages));
 
     let result = tasks.supervise(&stop).await;
     drop(stopper);

@@ -7,6 +7,8 @@ use std::{
 
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
+use crate::datapath::ask_bpf;
+
 /// Why the agent cannot work here.
 #[derive(Debug, thiserror::Error)]
 pub enum Unfit {
@@ -15,6 +17,10 @@ pub enum Unfit {
         .missing.join(", ")
     )]
     Capabilities { missing: Vec<&'static str> },
+    #[error(
+        "bpf(2) is forbidden here although the capabilities are there: {source} (a seccomp profile does that: the default one of CRI-O, and of containerd before 1.7; give the container one that allows it)"
+    )]
+    Seccomp { source: io::Error },
     #[error("read the own capabilities from {path}: {source} (is /proc mounted?)")]
     Status { path: &'static str, source: io::Error },
     #[error(
@@ -40,7 +46,17 @@ pub fn check(pin_path: &Path) -> Result<(), Unfit> {
     if !missing.is_empty() {
         return Err(Unfit::Capabilities { missing });
     }
+    check_bpf(ask_bpf())?;
     check_bpffs(pin_path)
+}
+
+/// The kernel finds no such pin, or may not be looked at there: it was asked. `EPERM` and `ENOSYS` are
+/// what profiles answer.
+fn check_bpf(answer: io::Error) -> Result<(), Unfit> {
+    match answer.raw_os_error() {
+        Some(libc::EPERM | libc::ENOSYS) => Err(Unfit::Seccomp { source: answer }),
+        _ => Ok(()),
+    }
 }
 
 /// The nearest folder that exists at or above the pin path must be on a bpffs.
@@ -77,7 +93,9 @@ fn missing_capabilities(mask: u64) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Unfit, check_bpffs, effective_capabilities, missing_capabilities};
+    use std::io;
+
+    use super::{Unfit, check_bpf, check_bpffs, effective_capabilities, missing_capabilities};
 
     #[test]
     fn capabilities_are_named() {
@@ -90,6 +108,16 @@ mod tests {
         assert!(missing_capabilities(1 << 21 | 1 << 12).is_empty());
         assert_eq!(missing_capabilities(1 << 21), ["CAP_NET_ADMIN"]);
         assert_eq!(missing_capabilities(mask("no such line")).len(), 3);
+    }
+
+    #[test]
+    fn a_profile_of_system_calls_is_told_from_the_kernel() {
+        let answer = |errno| check_bpf(io::Error::from_raw_os_error(errno));
+        assert!(answer(libc::ENOENT).is_ok() && answer(libc::EACCES).is_ok());
+        for errno in [libc::EPERM, libc::ENOSYS] {
+            let error = answer(errno).expect_err("a profile").to_string();
+            assert!(error.contains("seccomp profile"), "{error}");
+        }
     }
 
     #[test]

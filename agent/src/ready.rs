@@ -1,6 +1,6 @@
 //! Readiness: ready only while every known workload is enforced, and otherwise what is missing.
 
-use crate::reconcile::State;
+use crate::reconcile::{State, WorkloadState};
 
 /// What is missing, one sentence each; nothing means ready.
 pub fn missing(state: &State) -> Vec<String> {
@@ -8,7 +8,12 @@ pub fn missing(state: &State) -> Vec<String> {
         return vec!["the tables are not in the kernel yet".to_owned()];
     }
     let mut missing: Vec<String> = state.problem.iter().cloned().collect();
-    for workload in state.workloads.iter().filter(|workload| !workload.is_enforced()) {
+    // Pods come all the time. One that has only just come is denied rather than not enforced, unless
+    // something failed.
+    let is_missing = |workload: &&WorkloadState| {
+        !workload.is_enforced() && (!workload.is_settling || workload.label() == "failed")
+    };
+    for workload in state.workloads.iter().filter(is_missing) {
         for problem in workload.problems() {
             missing.push(format!("workload {}: {problem}", workload.key));
         }
@@ -40,6 +45,7 @@ mod tests {
             wire,
             cgroup: Hold::Unwanted,
             not_held: Vec::new(),
+            is_settling: false,
             is_exempt: false,
         }
     }
@@ -56,6 +62,10 @@ mod tests {
         assert!(missing(&state(Hold::Enforced)).is_empty());
         assert!(missing(&state(Hold::Unwanted)).is_empty());
         let why = "the interface v is not there".to_owned();
+        let settling =
+            WorkloadState { is_settling: true, ..workload(Hold::Absent { why: why.clone() }) };
+        let young = State { is_synced: true, workloads: vec![settling], ..State::default() };
+        assert!(missing(&young).is_empty(), "a pod that is only coming");
         let lines = missing(&state(Hold::Absent { why }));
         assert_eq!(lines, ["workload shop/web: the interface v is not there"]);
     }

@@ -293,7 +293,7 @@ pub fn text(output: &Output) -> String {
 }
 
 /// `EXEAT_BIN`, or the release build in the target folder this program is in.
-pub(crate) fn binary() -> Result<PathBuf> {
+pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("EXEAT_BIN") {
         return Ok(path.into());
     }

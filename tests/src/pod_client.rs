@@ -257,6 +257,10 @@ impl Background {
     pub fn new(child: Child) -> Self {
         Self { child }
     }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
 }
 
 impl Drop for Background {

@@ -3,11 +3,11 @@
 
 #![cfg(test)]
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Stdio;
 use std::time::Duration;
 
+use exeat_tests::envoy;
 use exeat_tests::node::Pod;
 use exeat_tests::pod_client::{Background, probe_binary};
 use exeat_tests::probe::Originals;
@@ -24,16 +24,6 @@ const TYPES: &str = "type.googleapis.com/envoy.extensions";
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
-}
-
-/// Where `cargo xtask setup` puts it.
-fn binary() -> PathBuf {
-    let current = std::env::current_exe().expect("this program");
-    let found = current
-        .ancestors()
-        .map(|folder| folder.join("tools/envoy/envoy/_bin/envoy"))
-        .find(|path| path.exists());
-    found.expect("Envoy is not there (cargo xtask setup)")
 }
 
 /// One listener that takes what was redirected and hands it to the one of the port that was dialled. There
@@ -89,24 +79,10 @@ fn tcp_proxy(cluster: &str) -> String {
 fn start(scene: &Scene, pod: &Pod) -> Background {
     let config = scene.world.node.run().dir().join("envoy.yaml");
     std::fs::write(&config, bootstrap()).expect("a configuration");
-    let child = pod
-        .sidecar_command(binary())
-        .expect("a command")
-        .arg("-c")
-        .arg(&config)
-        .args(["--concurrency", "2", "--disable-hot-restart", "--log-level", "warning"])
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("start Envoy");
-    let envoy = Background::new(child);
-    for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
-        let listens = || {
-            let connected = pod.netns.run(|| TcpStream::connect(SocketAddr::new(ip, PORT)));
-            connected.is_ok_and(|stream| stream.is_ok())
-        };
-        assert!(wait::holds(UP_WITHIN, listens), "Envoy listens on {ip}");
-    }
-    envoy
+    let command = pod.sidecar_command(envoy::binary().expect("Envoy")).expect("a command");
+    let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
+    let listens_at = loopback.map(|ip| SocketAddr::new(ip, PORT));
+    envoy::start(command, &config, 2, &pod.netns, &listens_at).expect("Envoy listens")
 }
 
 #[test]

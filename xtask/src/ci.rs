@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{fuzz, run, stages::Stages, test, tidy};
+use crate::{fuzz, manifests, run, stages::Stages, test, tidy};
 
 /// The checks that are one cargo call each.
 const CARGO_STAGES: [(&str, &[&str]); 3] = [
@@ -20,6 +20,7 @@ const FUZZ_SECONDS: u32 = 60;
 pub(crate) fn ci() -> Result<()> {
     let mut stages = Stages::default();
     stages.run("tidy", "cargo xtask tidy", || tidy::tidy().map(|()| ok()))?;
+    stages.run("manifests", "cargo xtask manifests", || manifests::manifests().map(|()| ok()))?;
     for (name, arguments) in CARGO_STAGES {
         let mut cargo = run::cargo();
         cargo.args(arguments);

@@ -24,7 +24,9 @@ const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// Crates that come in more than one version, and why that cannot be helped yet.
 const DUPLICATES: &[(&str, &str)] = &[
+    ("base64", "k8s-openapi needs 0.22; kube 0.23"),
     ("getrandom", "ring needs 0.2; the others 0.4"),
+    ("hashbrown", "kube's watches need 0.16; the others 0.17"),
     ("syn", "aya, tracing and zerocopy expand their macros with 2; clap and serde with 3"),
     ("synstructure", "one for each version of syn"),
 ];

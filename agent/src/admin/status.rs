@@ -227,7 +227,7 @@ fn registry(state: &State, now: Instant) -> Registry {
     let read = source.read.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Registry {
         objects: source.loaded.objects,
-        in_force: source.loaded.in_force.len(),
+        in_force: source.loaded.in_force().len(),
         // Whole seconds are enough for people.
         read: humantime::format_rfc3339(
             SystemTime::UNIX_EPOCH + Duration::from_secs(read.as_secs()),

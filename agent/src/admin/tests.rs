@@ -73,6 +73,8 @@ impl Agent {
             events,
             node: Box::new(FullNode),
             registry: Snapshot::started(Loaded::default()),
+            cluster: None,
+            site: None,
             stop: stop.clone(),
         }));
         let agent = Self { folder, events: sender, stop, task };

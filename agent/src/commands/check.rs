@@ -43,7 +43,7 @@ struct Checked {
 
 pub(super) fn check(args: &CheckArgs) -> Outcome {
     let loaded = load(&args.paths, None);
-    let mut reports: Vec<Report> = loaded.errors.iter().map(file_report).collect();
+    let mut reports: Vec<Report> = loaded.errors.iter().map(|error| file_report(error)).collect();
     let together = survey(&loaded.registry, &Config::offline());
     let all: BTreeSet<_> = loaded.reports.iter().chain(&together).collect();
     reports.extend(all.into_iter().map(Report::from));

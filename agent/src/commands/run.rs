@@ -11,11 +11,20 @@ use exeat_agent::{
     app::{self, Ground},
     config::{Config, InvalidConfig},
     datapath,
+    kubernetes::client::Cluster,
     lock::Lock,
-    preflight, reconcile,
+    preflight,
+    reconcile::{self, exempt_own_pod},
     registry::file::load_first,
     shutdown::Signals,
-    workloads::place::SystemNode,
+    workloads::{
+        census::Site,
+        kubelet::{
+            cni::FOLDER,
+            root::{NoRoot, find, own_pod},
+        },
+        place::SystemNode,
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -88,9 +97,33 @@ async fn serve(config: Config) -> Result<(), Failure> {
     if !missing.is_empty() {
         return Err(anyhow!("{}", missing.join("; ")).into());
     }
-    let (datapath, events) = datapath::aya::open(&config)?;
+    let cluster = match &config.kubernetes {
+        Some(kubernetes) => Some(Cluster::connect(kubernetes).await?),
+        None => None,
+    };
+    let site = site(&config)?;
+    let (mut datapath, events) = datapath::aya::open(&config)?;
+    if let Some(site) = &site
+        && let Some(own) = own_pod(&site.root).context("look for the pod of the agent")?
+    {
+        exempt_own_pod(&mut datapath, own)?;
+    }
+    let node = Box::new(node);
+    let agent_stop = stop.clone();
     let ground =
-        Ground { config, datapath, events, node: Box::new(node), registry, stop: stop.clone() };
+        Ground { config, datapath, events, node, registry, cluster, site, stop: agent_stop };
     let meaning = "stopping; links and tables stay pinned, enforcement goes on";
     Ok(signals.guard(stop, meaning, Box::pin(app::run(ground))).await?)
+}
+
+/// Where the pods of this node are, if they are to be enforced.
+fn site(config: &Config) -> Result<Option<Site>, NoRoot> {
+    let Some(kubernetes) = config.kubernetes.as_ref().filter(|it| it.pods) else {
+        return Ok(None);
+    };
+    Ok(Some(Site {
+        root: find(config.cgroup_root.as_deref())?,
+        cni_cache: FOLDER.into(),
+        is_without_veths: !kubernetes.veths,
+    }))
 }

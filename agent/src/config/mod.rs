@@ -1,6 +1,7 @@
 //! What the configuration means: checked once, defaults resolved.
 
 pub mod gateway;
+pub mod kubernetes;
 mod query_types;
 mod raw;
 mod tunnel;
@@ -16,7 +17,7 @@ use exeat_common::limits::{RESOLVERS_ENTRIES, WORKLOAD_ADDRESSES, WORKLOADS_ENTR
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use self::gateway::Gateway;
+use self::{gateway::Gateway, kubernetes::Kubernetes};
 pub use self::{query_types::QueryTypes, tunnel::Tunnel};
 pub use crate::registry::istio::mesh::Mode;
 use crate::{
@@ -35,10 +36,13 @@ pub struct Config {
     pub external_name: ExternalName,
     pub gateway_transport: GatewayTransport,
     pub sidecar_may_relax: bool,
+    pub labels_may_relax: LabelsMayRelax,
     /// The workload is `exeat gateway`: no client of the mesh, and a proxy that carries bytes as they
     /// are.
     pub is_plain_gateway: bool,
     pub registry: RegistryConfig,
+    /// None: no cluster is read.
+    pub kubernetes: Option<Kubernetes>,
     /// Everything below it is enforced.
     pub cgroup_root: Option<PathBuf>,
     /// Standalone mode. Keys are unique; each has a cgroup, an interface or both.
@@ -87,6 +91,18 @@ pub enum GatewayTransport {
     #[default]
     Plain,
     Mtls,
+}
+
+/// Whose label `exeat.dev/mode` may open what the cluster's mode denies. Any may tighten.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd)]
+#[serde(rename_all = "kebab-case")]
+pub enum LabelsMayRelax {
+    Nobody,
+    /// Who may label namespaces is usually not who may label pods.
+    #[default]
+    Namespaces,
+    /// And namespaces.
+    Pods,
 }
 
 /// How a refused `connect()` fails.
@@ -177,9 +193,9 @@ impl Config {
     /// Reads a configuration from its YAML text.
     pub fn parse(text: &str) -> Result<Self, InvalidConfig> {
         let raw = read(text)?;
-        refuse_unbuilt(&raw)?;
         let config = Self::resolve(raw);
-        if config.workloads.is_empty() {
+        let has_pods = config.kubernetes.as_ref().is_some_and(|kubernetes| kubernetes.pods);
+        if config.workloads.is_empty() && !has_pods {
             return Err(InvalidConfig::NothingToEnforce);
         }
         config.check_limits()?;
@@ -192,7 +208,11 @@ impl Config {
     /// `workloads` are not looked at.
     pub fn parse_gateway(text: &str) -> Result<(Self, Gateway), InvalidConfig> {
         let mut raw = read(text)?;
-        refuse_unbuilt(&raw)?;
+        // Never ignored: it would serve without what the cluster declares.
+        if raw.kubernetes.is_on() {
+            let reason = "`exeat gateway` reads files only; list `registry.files` instead";
+            return Err(InvalidConfig::NotBuilt { key: "kubernetes", reason });
+        }
         let gateway = raw.gateway.take().ok_or(InvalidConfig::NoGateway)?;
         let gateway =
             Gateway::resolve(gateway).map_err(|reason| InvalidConfig::Gateway { reason })?;
@@ -210,6 +230,10 @@ impl Config {
     }
 
     fn resolve(raw: raw::Config) -> Self {
+        let kubernetes = raw.kubernetes.resolve();
+        // In a cluster files are an addition, and the usual folder need not be there.
+        let folders =
+            if kubernetes.is_some() { Vec::new() } else { vec![PathBuf::from("./registry.d")] };
         let path = |given: Option<raw::Absolute>, default: &str| {
             given.map_or_else(|| PathBuf::from(default), |path| path.0)
         };
@@ -221,11 +245,13 @@ impl Config {
             external_name: raw.external_name,
             gateway_transport: raw.gateway_transport,
             sidecar_may_relax: raw.sidecar_may_relax.0,
+            labels_may_relax: raw.labels_may_relax,
             is_plain_gateway: false,
             registry: RegistryConfig {
-                files: raw.registry.files.unwrap_or_else(|| vec![PathBuf::from("./registry.d")]),
+                files: raw.registry.files.unwrap_or(folders),
                 watch: raw.registry.watch.0,
             },
+            kubernetes,
             cgroup_root: raw.cgroup_root.map(|path| path.0),
             workloads: raw.workloads.into_iter().map(workload).collect(),
             dns: Dns {
@@ -349,18 +375,6 @@ fn read(text: &str) -> Result<raw::Config, InvalidConfig> {
         // What the parser calls a choice between words.
         message: message.replace("a YAML tag starting with '!'", "one word"),
     })
-}
-
-/// A key for something this version cannot do is refused, never ignored.
-fn refuse_unbuilt(raw: &raw::Config) -> Result<(), InvalidConfig> {
-    let unbuilt = |key, reason| Err(InvalidConfig::NotBuilt { key, reason });
-    if raw.kubernetes.enabled {
-        return unbuilt(
-            "kubernetes.enabled",
-            "this version reads no cluster yet; list `workloads` and `registry.files` instead",
-        );
-    }
-    Ok(())
 }
 
 fn workload(raw: raw::Workload) -> Workload {

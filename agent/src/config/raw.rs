@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::{
-    Denied, DnsDenied, ExternalName, GatewayTransport, Matching, Mode, QueryTypes, Scope, Tunnel,
+    Denied, DnsDenied, ExternalName, GatewayTransport, LabelsMayRelax, Matching, Mode, QueryTypes,
+    Scope, Tunnel,
 };
 use crate::registry::{cidr, host::HostPattern};
 
@@ -27,8 +28,9 @@ pub(super) struct Config {
     pub(super) external_name: ExternalName,
     pub(super) gateway_transport: GatewayTransport,
     pub(super) sidecar_may_relax: Yes,
+    pub(super) labels_may_relax: LabelsMayRelax,
     pub(super) registry: Registry,
-    pub(super) kubernetes: Kubernetes,
+    pub(super) kubernetes: super::kubernetes::RawKubernetes,
     pub(super) cgroup_root: Option<Absolute>,
     pub(super) workloads: Vec<Workload>,
     pub(super) dns: Dns,
@@ -56,14 +58,6 @@ impl Default for Yes {
 pub(super) struct Registry {
     pub(super) files: Option<Vec<PathBuf>>,
     pub(super) watch: Yes,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Kubernetes {
-    pub(super) enabled: bool,
-    #[serde(rename = "kubeconfig")]
-    _kubeconfig: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -2,7 +2,10 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{Config, Denied, DnsDenied, ExternalName, GatewayTransport, Matching, Mode, Scope};
+use super::{
+    Config, Denied, DnsDenied, ExternalName, GatewayTransport, LabelsMayRelax, Matching, Mode,
+    Scope,
+};
 
 const WORKLOAD: &str =
     "workloads: [{namespace: default, name: web, cgroup: /sys/fs/cgroup/demo/web}]\n";
@@ -16,8 +19,9 @@ clusterCidrs: [10.244.0.0/16, 10.96.0.1/12, "2001:db8::/64"]
 externalName: alias
 gatewayTransport: mtls
 sidecarMayRelax: false
+labelsMayRelax: pods
 registry: {files: [./registry.d, /etc/exeat/one.yaml], watch: false}
-kubernetes: {enabled: false}
+kubernetes: {enabled: false, kubeconfig: /etc/kube.conf, nodeName: node-1, meshConfigMap: mesh/istio}
 cgroupRoot: /sys/fs/cgroup/demo/
 workloads:
 - {namespace: default, name: web, labels: {app: web}, cgroup: /sys/fs/cgroup/demo/web, interface: veth-web, addresses: [10.9.0.2, "::ffff:10.9.0.3"], sidecarCgroup: null}
@@ -38,6 +42,7 @@ fn every_key() {
     assert_eq!(config.external_name, ExternalName::Alias);
     assert_eq!(config.gateway_transport, GatewayTransport::Mtls);
     assert!(!config.sidecar_may_relax && !config.registry.watch);
+    assert_eq!(config.labels_may_relax, LabelsMayRelax::Pods);
     assert_eq!((config.denied, config.dns.denied), (Denied::ConnectionRefused, DnsDenied::Refused));
     assert_eq!(config.cluster_cidrs[1].to_string(), "10.96.0.0/12");
     assert_eq!(config.cgroup_root.as_deref(), Some(Path::new("/sys/fs/cgroup/demo")));
@@ -134,8 +139,24 @@ fn shapes() {
 
 #[test]
 fn what_is_not_built_is_refused() {
-    refused_line("kubernetes: {enabled: true}", &["kubernetes.enabled", "workloads"]);
     refused_line("match: loose", &["match", "loose", "line 2"]);
+}
+
+/// A cluster is a source of workloads and of the registry: neither need be listed beside it.
+#[test]
+fn a_cluster_is_enough() {
+    let config = Config::parse("kubernetes: {enabled: true, nodeName: n1}").expect("valid");
+    assert!(config.kubernetes.is_some() && config.workloads.is_empty());
+    assert!(config.registry.files.is_empty(), "the usual folder need not be there");
+    let both =
+        Config::parse("kubernetes: {enabled: true}\nregistry: {files: [/r]}").expect("valid");
+    assert_eq!(both.registry.files, [Path::new("/r")]);
+    assert!(Config::parse(WORKLOAD).expect("valid").kubernetes.is_none());
+    refused_line(
+        "kubernetes: {nodename: n1}",
+        &["kubernetes", "unknown field `nodename`", "line 2"],
+    );
+    refused_line("kubernetes: {meshConfigMap: istio}", &["meshConfigMap", "istio-system/istio"]);
 }
 
 #[test]

@@ -18,8 +18,8 @@ use exeat_common::{
 use tokio::sync::mpsc;
 
 use super::{
-    Attached, Attachment, Collected, Datapath, Event, EventSource, MapUsage, Noted, ProgramUsage,
-    Takeover,
+    Attached, Attaching, Attachment, Collected, Datapath, Event, EventSource, MapUsage, Noted,
+    ProgramUsage, Takeover,
 };
 use crate::{
     policy::{
@@ -51,6 +51,16 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    fn attach_one(&mut self, wanted: &Attachment) -> Result<Takeover, Injected> {
+        if self.fail.attach.contains(wanted) {
+            Err(Injected("attach"))
+        } else if self.attached.insert(wanted.clone()) {
+            Ok(Takeover::Fresh)
+        } else {
+            Ok(Takeover::Kept)
+        }
+    }
+
     fn note(&mut self) {
         self.attached_at_first_note.get_or_insert(self.attached.len());
     }
@@ -138,25 +148,25 @@ impl Datapath for FakeDatapath {
     }
 
     fn attach(&mut self, wanted: &[Attachment]) -> Vec<Attached<Injected>> {
-        let mut kernel = self.kernel.look();
         let kept: BTreeSet<Attachment> = wanted.iter().cloned().collect();
-        kernel.attached.retain(|attachment| kept.contains(attachment));
-        let mut attach = |attachment: &Attachment| {
-            if kernel.fail.attach.contains(attachment) {
-                Err(Injected("attach"))
-            } else if kernel.attached.insert(attachment.clone()) {
-                Ok(Takeover::Fresh)
-            } else {
-                Ok(Takeover::Kept)
-            }
+        self.kernel.look().attached.retain(|attachment| kept.contains(attachment));
+        let mut kernel = self.kernel.look();
+        let mut attach = |attachment: &Attachment| Attached {
+            attachment: attachment.clone(),
+            result: kernel.attach_one(attachment),
         };
-        wanted
-            .iter()
-            .map(|attachment| Attached {
-                attachment: attachment.clone(),
-                result: attach(attachment),
-            })
-            .collect()
+        wanted.iter().map(&mut attach).collect()
+    }
+
+    fn prepare(&mut self, wanted: &Attachment) -> Attaching<Injected> {
+        let (kernel, wanted) = (self.kernel.clone(), wanted.clone());
+        Box::new(move || kernel.look().attach_one(&wanted))
+    }
+
+    fn conclude(&mut self, _: &Attachment, _: bool) {}
+
+    fn detach(&mut self, unwanted: &[Attachment]) {
+        self.kernel.look().attached.retain(|attachment| !unwanted.contains(attachment));
     }
 
     fn holds(&self, attachment: &Attachment) -> bool {

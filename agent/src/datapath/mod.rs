@@ -9,7 +9,7 @@ mod pod;
 mod probe;
 mod syscall;
 
-pub(crate) use syscall::netns_cookie;
+pub(crate) use syscall::{ask_bpf, netns_cookie, wait_readable};
 
 use std::{collections::BTreeSet, fmt, future::Future, path::PathBuf, time::Duration};
 
@@ -37,6 +37,17 @@ pub trait Datapath: Send {
     /// Makes the attachments exactly these: takes over pinned links, attaches what is missing,
     /// detaches what is no longer wanted. One failure does not stop the others.
     fn attach(&mut self, wanted: &[Attachment]) -> Vec<Attached<Self::Error>>;
+
+    /// Attaching at one more place, as work for another thread: the kernel may take its time over
+    /// it. Whoever asks says by [`Self::conclude`] what came of it; meanwhile nothing touches the
+    /// place. What is attached elsewhere stays.
+    fn prepare(&mut self, wanted: &Attachment) -> Attaching<Self::Error>;
+
+    /// Takes note of what came of attaching there.
+    fn conclude(&mut self, wanted: &Attachment, is_attached: bool);
+
+    /// Lets go of places. What is gone by itself is no error.
+    fn detach(&mut self, unwanted: &[Attachment]);
 
     /// Whether programs of an earlier agent are at work there. Where that cannot be told (below
     /// Linux 6.6 at the wire), yes.
@@ -66,6 +77,9 @@ pub trait Datapath: Send {
     /// The loaded programs with what the kernel measured.
     fn programs(&mut self) -> Result<Vec<ProgramUsage>, Self::Error>;
 }
+
+/// Attaches at one place.
+pub type Attaching<E> = Box<dyn FnOnce() -> Result<Takeover, E> + Send>;
 
 /// What the kernel reports, in the order of the ring buffer.
 pub trait EventSource: Send + 'static {

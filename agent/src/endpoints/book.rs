@@ -25,6 +25,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 const APART: Duration = Duration::from_secs(2);
 /// How long a change waits for others, since names are asked together.
 const GATHER: Duration = Duration::from_millis(50);
+/// How much longer it waits while there are names that nobody has been asked for yet.
+const GATHER_FIRST: Duration = Duration::from_millis(500);
 
 /// All names that are wanted.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ struct Page {
     /// Sorted.
     addresses: Vec<IpAddr>,
     standing: Standing,
+    /// It was asked for, with whatever result.
+    is_tried: bool,
     /// None while it is being asked for.
     due: Option<Instant>,
     /// For the next failure.
@@ -89,7 +93,13 @@ impl Book {
                 let addresses = self.told.get(name).cloned().unwrap_or_default();
                 let standing =
                     if addresses.is_empty() { Standing::Unanswered } else { Standing::Kept };
-                let page = Page { addresses, standing, due: Some(now), backoff: BACKOFF.0 };
+                let page = Page {
+                    addresses,
+                    standing,
+                    is_tried: false,
+                    due: Some(now),
+                    backoff: BACKOFF.0,
+                };
                 self.pages.insert(name.clone(), page);
             }
         }
@@ -123,6 +133,7 @@ impl Book {
         let Some(page) = self.pages.get_mut(name) else {
             return;
         };
+        page.is_tried = true;
         if !answer.is_whole && answer.addresses.is_empty() {
             page.fail(now);
             return;
@@ -147,7 +158,8 @@ impl Book {
 
     /// What is to be told now, if it is another thing than before.
     pub fn tell(&mut self, now: Instant) -> Option<Arc<Known>> {
-        self.tell_at.take_if(|at| *at <= now)?;
+        self.tell_at().filter(|at| *at <= now)?;
+        self.tell_at = None;
         let answered = self.pages.iter().filter(|(_, it)| it.standing != Standing::Unanswered);
         let known: Known =
             answered.map(|(name, page)| (name.clone(), page.addresses.clone())).collect();
@@ -159,10 +171,16 @@ impl Book {
         Some(self.known())
     }
 
+    /// When the next change is told. A first answer is waited for, since it belongs to the same change.
+    fn tell_at(&self) -> Option<Instant> {
+        let is_waiting = self.pages.values().any(|page| !page.is_tried);
+        self.tell_at.map(|at| if is_waiting { at + GATHER_FIRST } else { at })
+    }
+
     /// When there is something to ask, if anybody is free to, or to tell.
     pub fn next(&self, is_free: bool) -> Option<Instant> {
         let due = self.pages.values().filter_map(|page| page.due).min().filter(|_| is_free);
-        due.into_iter().chain(self.tell_at).min()
+        due.into_iter().chain(self.tell_at()).min()
     }
 
     pub fn summary(&self) -> Summary {

@@ -37,11 +37,10 @@ pub async fn connect(
     let ways = in_turn(&route.ways);
     let connected = timeout(within, first(&ways)).await;
     let (mut stream, way) = connected.ok().flatten().ok_or(Cause::Unreachable)?;
-    let is_itself = |stream: &TcpStream| -> io::Result<bool> {
-        let (here, there) = (stream.local_addr()?, stream.peer_addr()?);
-        Ok(here.ip() == there.ip() && own_ports.contains(&there.port()))
+    let is_itself = || -> io::Result<bool> {
+        Ok(own_ports.contains(&way.to.port()) && stream.local_addr()?.ip() == way.to.ip())
     };
-    if is_itself(&stream).map_err(|_| Cause::Unreachable)? {
+    if is_itself().map_err(|_| Cause::Unreachable)? {
         return Err(Cause::Itself);
     }
     // What is small shall not wait for what comes after it. It works without.

@@ -129,16 +129,15 @@ pub async fn serve<R: Resolve>(
             }
             accepted = tcp.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, client) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::debug!(%error, listener = label, "accept");
                 sleep(BREATH).await;
                 continue;
             }
         };
-        // A client that is gone by now has no address.
-        let (Ok(client), Ok(gateway)) = (stream.peer_addr(), stream.local_addr()) else { continue };
+        let Ok(gateway) = stream.local_addr() else { continue };
         let admitted = match shared.admission.admit(client.ip()) {
             Ok(admitted) => admitted,
             Err(full) => {

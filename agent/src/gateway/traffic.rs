@@ -13,13 +13,15 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, split},
     time::{Instant, sleep},
 };
 
-/// Each direction of a connection has a buffer of this size. What the other side does not take
+/// Each direction of a connection begins with a buffer of this size. What the other side does not take
 /// waits in it, and then in the kernel, so who sends is slowed down.
 const BUFFER_BYTES: usize = 16 * 1024;
+/// The most it grows to, where much is sent at once: a long stream then takes fewer calls.
+const MOST_BYTES: usize = 256 * 1024;
 
 /// What passed the client's side of one connection, and when something last did.
 #[derive(Debug)]
@@ -94,8 +96,42 @@ where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    copy_bidirectional_with_sizes(client, destination, BUFFER_BYTES, BUFFER_BYTES).await?;
+    let (from_client, to_client) = split(client);
+    let (from_destination, to_destination) = split(destination);
+    tokio::try_join!(pour(from_client, to_destination), pour(from_destination, to_client))?;
     Ok(())
+}
+
+/// One direction, to its end.
+async fn pour<R, W>(mut from: R, mut to: W) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut buffer = Vec::with_capacity(BUFFER_BYTES);
+    while from.read_buf(&mut buffer).await? > 0 {
+        to.write_all(&buffer).await?;
+        to.flush().await?;
+        let fitting = fitting_bytes(buffer.capacity(), buffer.len());
+        if fitting == buffer.capacity() {
+            buffer.clear();
+        } else {
+            buffer = Vec::with_capacity(fitting);
+        }
+    }
+    to.shutdown().await
+}
+
+/// The size of the next buffer, after one of this size was filled so far. Who has gone quiet keeps no
+/// large one.
+const fn fitting_bytes(size: usize, filled: usize) -> usize {
+    if filled >= size && size < MOST_BYTES {
+        size * 2
+    } else if filled < size / 4 && size > BUFFER_BYTES {
+        BUFFER_BYTES
+    } else {
+        size
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
@@ -161,7 +197,7 @@ mod tests {
         time::{Instant, advance},
     };
 
-    use super::{Counted, Traffic, carry};
+    use super::{BUFFER_BYTES, Counted, MOST_BYTES, Traffic, carry, fitting_bytes};
 
     #[tokio::test]
     async fn a_side_that_ended_still_hears_the_other() {
@@ -203,9 +239,48 @@ mod tests {
         let all = async { tokio::join!(carry(&mut near, &mut far), pour) };
         let stuck = tokio::time::timeout(Duration::from_secs(1), all).await;
         assert!(stuck.is_err(), "neither side has ended");
-        assert!(taken <= super::BUFFER_BYTES + 3 * PIPE, "{taken} bytes were taken in");
-        assert!(taken > super::BUFFER_BYTES / 2, "{taken} bytes were taken in");
+        assert!(taken <= BUFFER_BYTES + 3 * PIPE, "{taken} bytes were taken in");
+        assert!(taken >= PIPE, "{taken} bytes were taken in");
         drop(client);
+    }
+
+    #[tokio::test]
+    async fn much_at_once_arrives_whole_and_in_order() {
+        const BYTES: usize = 40 * MOST_BYTES + 17;
+        let (client, mut near) = duplex(2 * MOST_BYTES);
+        let (mut far, server) = duplex(2 * MOST_BYTES);
+        let all: Vec<u8> = (0..=250).cycle().take(BYTES).collect();
+        let talk = async {
+            let (mut client, mut server) = (client, server);
+            let send = async {
+                server.write_all(&all).await.expect("written");
+                server.shutdown().await.expect("half closed");
+            };
+            let mut received = Vec::new();
+            let receive = async {
+                client.read_to_end(&mut received).await.expect("read to its end");
+                client.shutdown().await.expect("closed");
+            };
+            tokio::join!(send, receive);
+            received
+        };
+        let (carried, received) = tokio::join!(carry(&mut near, &mut far), talk);
+        carried.expect("no error");
+        assert!(received == all, "{} of {BYTES} bytes", received.len());
+    }
+
+    #[test]
+    fn buffers_grow_with_what_comes_and_are_given_back() {
+        for (size, filled, next) in [
+            (BUFFER_BYTES, 1, BUFFER_BYTES),
+            (BUFFER_BYTES, BUFFER_BYTES - 1, BUFFER_BYTES),
+            (BUFFER_BYTES, BUFFER_BYTES, 2 * BUFFER_BYTES),
+            (2 * BUFFER_BYTES, BUFFER_BYTES, 2 * BUFFER_BYTES),
+            (MOST_BYTES, MOST_BYTES, MOST_BYTES),
+            (MOST_BYTES, MOST_BYTES / 4 - 1, BUFFER_BYTES),
+        ] {
+            assert_eq!(fitting_bytes(size, filled), next, "{size} {filled}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! Every metric: name, help, labels. Values are read at the moment of the scrape.
 
+mod cluster;
 mod exposition;
 mod tables;
 mod wildcards;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::{
     endpoints::Summary,
+    kubernetes::health::Health,
     reconcile::{Sample, State, WORKLOAD_LABELS},
 };
 use exposition::{Exposition, Family, Value};
@@ -142,6 +144,8 @@ pub struct Metrics {
     pub lost: Lost,
     pub preseeded: Preseeded,
     pub endpoints: EndpointNames,
+    /// Empty without a cluster.
+    pub cluster: Health,
 }
 
 impl Metrics {
@@ -171,6 +175,7 @@ impl Metrics {
         );
         let mut families = tables::families(state, sample);
         families.extend(wildcards::families(state, sample));
+        families.extend(cluster::families(&self.cluster, now));
         families.extend(self.agent_families(state, now));
         registry.register_collector(Box::new(Exposition { families }));
         let mut text = String::new();
@@ -202,7 +207,7 @@ impl Metrics {
             })),
             Family::gauge(
                 "registry_age_seconds",
-                "How long some registry file could not be read, so that what it said before is in force; 0 while all can be",
+                "How long some registry file could not be read, or some part of the cluster not be followed, so that what it said before is in force; 0 while all can be",
             )
             .with([], Value::Float(age)),
             Family::gauge("registry_objects", "Objects of the registry").with_all(
@@ -231,7 +236,7 @@ impl Metrics {
 fn objects(state: &State) -> BTreeMap<(String, &'static str), u64> {
     let mut counts = BTreeMap::new();
     let loaded = &state.source.loaded;
-    for object in &loaded.in_force {
+    for object in loaded.in_force() {
         *counts.entry((object.kind.clone(), "in-force")).or_default() += 1;
     }
     let invalid: std::collections::BTreeSet<_> = loaded

@@ -266,6 +266,15 @@ impl Ids {
         self.found = Found::default();
     }
 
+    /// Notes who has a policy now.
+    pub(super) fn note_policy(&mut self, policy: PolicyId, members: &[WorkloadKey]) {
+        for key in members {
+            if let Some(placed) = self.workloads.get_mut(key) {
+                placed.policy = Some(policy);
+            }
+        }
+    }
+
     /// Notes that a policy has another view now.
     pub(super) fn replace_view(&mut self, policy: PolicyId, view: View) {
         self.views.insert(policy, view);
@@ -295,11 +304,7 @@ impl Ids {
                 id
             });
             self.views.insert(id, group.view.clone());
-            for key in &group.members {
-                if let Some(placed) = self.workloads.get_mut(key) {
-                    placed.policy = Some(id);
-                }
-            }
+            self.note_policy(id, &group.members);
             policies.push(id);
         }
         policies

@@ -32,6 +32,9 @@ pub struct Image {
     pub by_ifindex: BTreeMap<u32, Workload>,
 }
 
+/// Where workloads are found, with the settings that say how deep.
+pub(super) type Places = (Option<Settings>, BTreeMap<u64, Workload>, BTreeMap<u32, Workload>);
+
 /// A lower-case domain name in wire form, with length bytes and the root byte, left-aligned.
 /// At most 255 bytes (RFC 1035 §2.3.4).
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -104,6 +107,16 @@ impl Image {
         for operation in operations {
             self.apply_one(operation);
         }
+    }
+
+    /// Where workloads are found.
+    pub(super) fn places(&self) -> Places {
+        let Self { settings, by_cgroup, by_ifindex, .. } = self;
+        (*settings, by_cgroup.clone(), by_ifindex.clone())
+    }
+
+    pub(super) fn put_back(&mut self, (settings, by_cgroup, by_ifindex): Places) {
+        (self.settings, self.by_cgroup, self.by_ifindex) = (settings, by_cgroup, by_ifindex);
     }
 
     fn apply_one(&mut self, operation: &MapOp) {

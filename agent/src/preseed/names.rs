@@ -100,6 +100,12 @@ pub struct Giver {
 }
 
 impl Giver {
+    /// Forgets what was given to others than these; the room it took is free again.
+    pub fn forget_gone(&mut self, present: &BTreeSet<WorkloadId>) {
+        self.given.retain(|id, _| present.contains(id));
+        self.total = self.given.values().sum();
+    }
+
     /// The facts for those of the workloads that are in `present`.
     pub fn facts(
         &mut self,

@@ -3,6 +3,7 @@
 pub mod deferred;
 mod newcomers;
 mod places;
+mod pods;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use std::{error::Error, ops::ControlFlow, sync::Arc, time::Duration};
 pub use state::{AttachmentState, Hold, Sample, State, WORKLOAD_LABELS, WorkloadState};
 use tokio::{
     sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -37,12 +39,17 @@ use crate::{
         file::{Snapshot, tell_reports},
         report::Report,
     },
-    workloads::{PlacedWorkload, place::Node},
+    workloads::{
+        place::Node,
+        roster::{Root, Roster},
+    },
 };
 use deferred::{Late, Waiting};
 use newcomers::{Newcomer, Preseed};
 use places::Places;
 pub use places::missing_places;
+pub use pods::exempt_own_pod;
+use pods::{Wired, changed, wired};
 
 /// How often workloads are looked for again.
 pub const TICK: Duration = Duration::from_secs(2);
@@ -75,18 +82,28 @@ pub struct Handle {
 }
 
 /// The loop. Made by [`Reconcile::new`], started by [`Reconcile::start`], then [`Reconcile::run`].
-pub struct Reconcile<D> {
+pub struct Reconcile<D: Datapath> {
     parts: Parts<D>,
     output: watch::Sender<Arc<State>>,
     heartbeat: watch::Sender<Instant>,
     requests: mpsc::Receiver<SampleRequest>,
     compiler: Compiler,
+    /// What was compiled last, beside the workloads.
+    source: Arc<Snapshot>,
+    answers: Answers,
     virtual_addresses: VirtualAddresses,
     installed: Installed,
     places: Places,
     preseed: Preseed,
     waiting: Waiting,
     endpoints: Reader,
+    /// The pods of this node, where there is a kubelet.
+    roster: Option<watch::Receiver<Arc<Roster>>>,
+    pods_root: Option<Root>,
+    /// The veth that is being attached to.
+    wiring: Option<JoinHandle<Wired<D::Error>>>,
+    /// Whether [`Self::start`] has been through.
+    is_started: bool,
     is_ready: bool,
     retry: Option<Retry>,
     tick: Interval,
@@ -113,7 +130,7 @@ struct Retry {
 
 /// All that can happen.
 #[derive(Debug)]
-enum Event {
+enum Event<E> {
     Collect,
     /// Endpoints have other addresses.
     Endpoints,
@@ -121,10 +138,12 @@ enum Event {
     Name(Reply),
     Registry,
     Retry,
+    Roster,
     Sample(SampleRequest),
     SourceEnded,
     Stop,
     Tick,
+    Wired(Wired<E>),
 }
 
 /// Why the kernel could not be brought to what is wanted.
@@ -157,6 +176,8 @@ impl<D: Datapath> Reconcile<D> {
             heartbeat,
             requests,
             compiler: Compiler::default(),
+            source: Arc::default(),
+            answers: Answers::default(),
             virtual_addresses: VirtualAddresses::default(),
             installed: Installed::default(),
             places: Places::default(),
@@ -164,12 +185,35 @@ impl<D: Datapath> Reconcile<D> {
             waiting: Waiting::default(),
             // Nobody resolves until told otherwise.
             endpoints: endpoints::pair().0,
+            roster: None,
+            pods_root: None,
+            wiring: None,
+            is_started: false,
             is_ready: false,
             retry: None,
             tick: every(TICK),
             collect: every(COLLECT),
         };
         (reconcile, Handle { state, heartbeat: beats, samples })
+    }
+
+    /// Waits for the first registry. What an earlier agent left stays in force as it is meanwhile.
+    /// Says false if told to stop.
+    pub async fn await_registry(&mut self) -> bool {
+        loop {
+            self.heartbeat.send_replace(Instant::now());
+            tokio::select! {
+                biased;
+                () = self.parts.stop.cancelled() => return false,
+                // If the source ended, `run` says so.
+                _ = self.parts.registry.changed() => return true,
+                _ = self.tick.tick() => {}
+                Some(reply) = self.requests.recv() => {
+                    // Whoever asked may be gone.
+                    drop(reply.send(self.sample()));
+                }
+            }
+        }
     }
 
     /// Sends flows to what the names of endpoints are resolved to.
@@ -186,6 +230,13 @@ impl<D: Datapath> Reconcile<D> {
         self.compiler = Compiler::seeded(&installed);
         self.virtual_addresses = VirtualAddresses::seeded(&installed);
         self.places = Places::look(&self.parts.config, self.parts.node.as_ref());
+        if let Some(root) = &self.pods_root {
+            self.places.set_pods_root(root.clone());
+        }
+        if let Some(roster) = &mut self.roster {
+            drop(self.places.take_roster(Arc::clone(&roster.borrow_and_update())));
+            self.places.want_all_wires();
+        }
         self.preseed.found(&installed, &self.places, &self.parts.datapath);
         self.installed = Installed::Found(Box::new(installed));
         let collected = self
@@ -209,7 +260,9 @@ impl<D: Datapath> Reconcile<D> {
         } else {
             Vec::new()
         };
-        self.enforce(source, change, &newcomers, &told)
+        let result = self.enforce(source, change, &newcomers, &told);
+        self.is_started = true;
+        result
     }
 
     /// Follows changes until told to stop. The kernel side stays as it is then.
@@ -223,16 +276,21 @@ impl<D: Datapath> Reconcile<D> {
         }
     }
 
-    async fn next_event(&mut self) -> Event {
+    async fn next_event(&mut self) -> Event<D::Error> {
         let retry = self.retry.map(|retry| retry.at);
         tokio::select! {
             biased;
             () = self.parts.stop.cancelled() => Event::Stop,
+            changed = changed(&mut self.roster) => match changed {
+                Ok(()) => Event::Roster,
+                Err(_) => Event::SourceEnded,
+            },
             changed = self.parts.registry.changed() => match changed {
                 Ok(()) => Event::Registry,
                 Err(_) => Event::SourceEnded,
             },
             () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => Event::Retry,
+            wired = wired(&mut self.wiring) => Event::Wired(wired),
             late = self.waiting.next() => Event::Late(late),
             () = self.endpoints.changed() => Event::Endpoints,
             reply = self.preseed.reply() => Event::Name(reply),
@@ -242,7 +300,7 @@ impl<D: Datapath> Reconcile<D> {
         }
     }
 
-    fn handle_event(&mut self, event: Event) -> ControlFlow<Result<(), ReconcileError>> {
+    fn handle_event(&mut self, event: Event<D::Error>) -> ControlFlow<Result<(), ReconcileError>> {
         match event {
             Event::Collect => self.collect_garbage(),
             Event::Late(late) => self.handle_late(late),
@@ -251,6 +309,8 @@ impl<D: Datapath> Reconcile<D> {
                 self.preseed.passed(unresolved, is_over);
             }
             Event::Registry | Event::Endpoints | Event::Retry => self.sync_or_retry(),
+            Event::Roster => self.handle_roster(),
+            Event::Wired(wired) => self.handle_wired(wired),
             Event::Sample(reply) => {
                 // Whoever asked may be gone.
                 drop(reply.send(self.sample()));
@@ -264,6 +324,7 @@ impl<D: Datapath> Reconcile<D> {
             Event::SourceEnded => return ControlFlow::Break(Err(ReconcileError::SourceEnded)),
             Event::Stop => return ControlFlow::Break(Ok(())),
         }
+        self.wire_next();
         ControlFlow::Continue(())
     }
 
@@ -297,31 +358,39 @@ impl<D: Datapath> Reconcile<D> {
         let changes = self.write_tables(change)?;
         let facts = self.learn(told);
         // After the tables: what is attached finds its rules, what is detached lost them before.
-        let attachments = self.attach(newcomers, &facts);
-        let failed = attachments.iter().find_map(|it| it.result.as_ref().err().cloned());
+        if self.attach(newcomers, &facts) {
+            // Whose veth was refused is held at its sockets.
+            let change = self.compile_places();
+            self.write_tables(change)?;
+        }
+        let failed = self.places.failure();
         self.parts.timings.reconciled(started.elapsed(), source.noticed.map(|it| it.elapsed()));
         if changes > 0 {
             tracing::info!(changes, "tables written");
         }
-        self.publish(source, attachments, failed.clone());
+        self.publish(source, failed.clone());
         failed.map_or(Ok(()), |why| Err(ReconcileError::Attach(why)))
     }
 
     fn compile(&mut self) -> (Arc<Snapshot>, Change) {
-        let source = Arc::clone(&self.parts.registry.borrow_and_update());
-        let workloads: Vec<PlacedWorkload> = self.places.workloads().cloned().collect();
-        let registry = &source.loaded.registry;
+        self.source = Arc::clone(&self.parts.registry.borrow_and_update());
+        let registry = &self.source.loaded.registry;
         let virtual_addresses = self.virtual_addresses.update(registry);
         let known = self.endpoints.read(endpoints::wanted(registry, &self.parts.config));
-        let answers = Answers { resolved: Known::clone(&known), virtual_addresses };
+        self.answers = Answers { resolved: Known::clone(&known), virtual_addresses };
+        (Arc::clone(&self.source), self.compile_places())
+    }
+
+    /// Compiles what was compiled last, for the workloads there are now.
+    fn compile_places(&mut self) -> Change {
+        let workloads = self.places.workloads();
         let input = Input {
-            registry,
+            registry: &self.source.loaded.registry,
             config: &self.parts.config,
             workloads: &workloads,
-            answers: &answers,
+            answers: &self.answers,
         };
-        let change = self.compiler.update(&input);
-        (source, change)
+        self.compiler.update(&input)
     }
 
     fn endpoint_names(&self) -> Wanted {
@@ -355,6 +424,7 @@ impl<D: Datapath> Reconcile<D> {
     fn collect_garbage(&mut self) {
         match self.parts.datapath.collect_garbage() {
             Ok(collected) => {
+                self.settle();
                 if let Installed::Compiled = self.installed {
                     let in_use = |subject| collected.subjects.contains(&subject);
                     self.compiler.forget_retired(in_use);
@@ -375,12 +445,7 @@ impl<D: Datapath> Reconcile<D> {
         })
     }
 
-    fn publish(
-        &mut self,
-        source: Arc<Snapshot>,
-        attachments: Vec<AttachmentState>,
-        problem: Option<String>,
-    ) {
+    fn publish(&mut self, source: Arc<Snapshot>, problem: Option<String>) {
         let known = Arc::clone(&self.output.borrow());
         let (reports, directory) = (self.compiler.reports(), self.compiler.directory());
         // Both are sorted.
@@ -389,8 +454,8 @@ impl<D: Datapath> Reconcile<D> {
         self.output.send_replace(Arc::new(State {
             is_synced: true,
             problem,
-            workloads: self.places.states(&self.parts.config, &attachments, &directory),
-            attachments,
+            workloads: self.places.states(&self.parts.config, &directory),
+            attachments: self.places.attachments().cloned().collect(),
             source,
             reports: reports.into(),
             directory: Arc::new(directory),

@@ -11,7 +11,7 @@ use exeat_common::{
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{Reconcile, places::Places, state::AttachmentState};
+use super::{Reconcile, places::Places};
 use crate::{
     datapath::{Attachment, Datapath, Noted},
     metrics::Preseeded,
@@ -75,19 +75,33 @@ impl Preseed {
                 datapath.holds(&Attachment::Wire { interface: interface.clone(), ifindex })
             })
         };
-        let held = places.workloads().filter(|placed| is_held(placed));
+        let workloads = places.workloads();
+        let held = workloads.iter().filter(|placed| is_held(placed));
         self.held = held.filter_map(|placed| value(placed, image)).map(|it| it.id).collect();
     }
 
     /// Those that these tables will enforce for the first time.
     pub(super) fn newcomers(&self, image: &Image, places: &Places) -> Vec<Newcomer> {
-        let newcomer = |placed: &PlacedWorkload| {
-            let value = value(placed, image)?;
+        let newcomer = |placed: PlacedWorkload| {
+            let value = value(&placed, image)?;
             let is_judged = value.flags & workload_flag::EXEMPT == 0;
-            (is_judged && !self.held.contains(&value.id))
-                .then(|| Newcomer { placed: placed.clone(), value })
+            (is_judged && !self.held.contains(&value.id)).then_some(Newcomer { placed, value })
         };
-        places.workloads().filter_map(newcomer).collect()
+        places.workloads().into_iter().filter_map(newcomer).collect()
+    }
+
+    /// Notes workloads that need nothing: they never ran without being enforced.
+    fn welcome(&mut self, newcomers: &[Newcomer]) {
+        self.held.extend(newcomers.iter().map(|newcomer| newcomer.value.id));
+    }
+
+    /// Forgets who is not in the tables any more.
+    pub(super) fn forget_gone(&mut self, image: &Image) {
+        let present = image.by_cgroup.values().chain(image.by_ifindex.values());
+        let present: BTreeSet<WorkloadId> = present.map(|value| value.id).collect();
+        self.held.retain(|id| present.contains(id));
+        self.asked.retain(|id| present.contains(id));
+        self.giver.forget_gone(&present);
     }
 
     /// Asks for the names that newcomers are granted.
@@ -213,10 +227,21 @@ impl Preseed {
 }
 
 impl<D: Datapath> Reconcile<D> {
-    /// Those whom the tables that were compiled last enforce for the first time.
-    pub(super) fn newcomers(&self) -> Vec<Newcomer> {
-        let image = self.compiler.image();
-        image.map(|image| self.preseed.newcomers(image, &self.places)).unwrap_or_default()
+    /// Those whom the tables that were compiled last enforce for the first time. Pods that came
+    /// while the agent ran were denied until then: they have neither names nor connections.
+    pub(super) fn newcomers(&mut self) -> Vec<Newcomer> {
+        let Some(image) = self.compiler.image() else {
+            return Vec::new();
+        };
+        let newcomers = self.preseed.newcomers(image, &self.places);
+        if !self.is_started {
+            return newcomers;
+        }
+        let pods = self.places.pod_keys();
+        let is_pod = |it: &Newcomer| pods.contains(&it.placed.workload.key);
+        let (young, others): (Vec<_>, Vec<_>) = newcomers.into_iter().partition(is_pod);
+        self.preseed.welcome(&young);
+        others
     }
 
     /// Asks for the names of newcomers; says whether there is an answer to wait for.
@@ -246,17 +271,14 @@ impl<D: Datapath> Reconcile<D> {
 
     /// Attaches. Sockets are read before and after: what opens in between is in one of the two, and
     /// what opens after was judged.
-    pub(super) fn attach(
-        &mut self,
-        newcomers: &[Newcomer],
-        facts: &[NewFact],
-    ) -> Vec<AttachmentState> {
+    /// Says whether a veth of a pod was refused.
+    pub(super) fn attach(&mut self, newcomers: &[Newcomer], facts: &[NewFact]) -> bool {
         let before = self.adopt(newcomers, facts);
-        let attachments = self.places.attach(&mut self.parts.datapath);
+        let is_refused = self.places.attach(&mut self.parts.datapath);
         let after = self.adopt(newcomers, facts);
         let adopted = before.into_iter().zip(after);
         for (newcomer, (before, after)) in newcomers.iter().zip(adopted) {
-            if !newcomer.is_held(&attachments) {
+            if !newcomer.is_held(&self.places) {
                 continue;
             }
             self.preseed.held.insert(newcomer.value.id);
@@ -268,7 +290,7 @@ impl<D: Datapath> Reconcile<D> {
                 "enforced for the first time: addresses of its names, and connections that stay"
             );
         }
-        attachments
+        is_refused
     }
 
     fn adopt(&mut self, newcomers: &[Newcomer], facts: &[NewFact]) -> Vec<Adopted> {
@@ -282,9 +304,9 @@ impl<D: Datapath> Reconcile<D> {
 
 impl Newcomer {
     /// Whether every packet of it is seen now, as far as that is wanted. Until then it is new.
-    fn is_held(&self, attachments: &[AttachmentState]) -> bool {
+    fn is_held(&self, places: &Places) -> bool {
         let is_there = |wanted: &str| {
-            attachments.iter().any(|it| match &it.attachment {
+            places.attachments().any(|it| match &it.attachment {
                 Attachment::Wire { interface, .. } => interface == wanted && it.result.is_ok(),
                 Attachment::Socket { .. } => false,
             })

@@ -54,6 +54,9 @@ pub struct WorkloadState {
     pub cgroup: Hold,
     /// What gets past the layers that hold it, one sentence each.
     pub not_held: Vec<&'static str>,
+    /// A pod that has only just come: it is denied until the node and the API agree about it, and
+    /// held at its sockets until its veth is attached to.
+    pub is_settling: bool,
     /// Whether it is left alone on purpose.
     pub is_exempt: bool,
 }
@@ -91,6 +94,8 @@ impl WorkloadState {
             "exempt"
         } else if is_any(|hold| matches!(hold, Hold::Failed { .. })) {
             "failed"
+        } else if self.is_settling {
+            "settling"
         } else if is_any(|hold| matches!(hold, Hold::Absent { .. })) {
             if is_any(|hold| matches!(hold, Hold::Enforced)) { "partial" } else { "absent" }
         } else {
@@ -125,7 +130,8 @@ impl Hold {
 }
 
 /// Labels of [`WorkloadState::label`], so that a metric that is zero is there too.
-pub const WORKLOAD_LABELS: [&str; 5] = ["enforced", "partial", "absent", "failed", "exempt"];
+pub const WORKLOAD_LABELS: [&str; 6] =
+    ["enforced", "partial", "settling", "absent", "failed", "exempt"];
 
 /// One attachment.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{
+    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
+    event::{AccessKind, AccessMode},
+};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, interval, sleep},
@@ -148,7 +151,7 @@ async fn reload(
     let loaded = tokio::task::spawn_blocking(move || load(&paths, Some(&previous)))
         .await
         .map_err(|_| LoadPanicked)?;
-    if is_same(&loaded, &before.loaded) {
+    if loaded.says_the_same(&before.loaded) {
         return Ok(());
     }
     tell(&loaded, &before.loaded);
@@ -160,13 +163,6 @@ async fn reload(
         noticed: Some(noticed),
     }));
     Ok(())
-}
-
-fn is_same(new: &Loaded, old: &Loaded) -> bool {
-    new.registry == old.registry
-        && new.reports == old.reports
-        && new.objects == old.objects
-        && errors(new) == errors(old)
 }
 
 fn errors(loaded: &Loaded) -> Vec<String> {
@@ -182,7 +178,7 @@ fn tell(new: &Loaded, old: &Loaded) {
     tell_reports(new.reports.iter().filter(|report| !old.reports.contains(report)));
     tracing::info!(
         objects = new.objects,
-        in_force = new.in_force.len(),
+        in_force = new.in_force().len(),
         unreadable = new.errors.len(),
         "registry changed"
     );
@@ -240,9 +236,11 @@ struct Watches {
 
 impl Watches {
     fn new(notifier: mpsc::Sender<()>) -> Self {
-        // A full channel means that the task is told already.
-        let tell = move |_| {
-            let _is_full = notifier.try_send(()).is_err();
+        let tell = move |event| {
+            // A full channel means that the task is told already.
+            if may_be_change(&event) {
+                let _is_full = notifier.try_send(()).is_err();
+            }
         };
         let watcher = notify::recommended_watcher(tell);
         if let Err(error) = &watcher {
@@ -269,6 +267,19 @@ impl Watches {
     }
 }
 
+/// Whether the files may be others after an event. Opening and reading change nothing, and this task
+/// does both itself: told of that, it would look again and again without end.
+fn may_be_change(event: &notify::Result<Event>) -> bool {
+    // Where something was lost, that may have been a change.
+    let Ok(Event { kind: EventKind::Access(access), .. }) = event else { return true };
+    match access {
+        AccessKind::Close(AccessMode::Write | AccessMode::Any | AccessMode::Other)
+        | AccessKind::Any
+        | AccessKind::Other => true,
+        AccessKind::Read | AccessKind::Open(_) | AccessKind::Close(_) => false,
+    }
+}
+
 /// The folder a file is in.
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
@@ -280,10 +291,13 @@ mod tests {
 
     use std::{fs, path::Path, sync::Arc, time::Duration};
 
-    use tokio::{sync::watch, time::timeout};
+    use tokio::{
+        sync::{mpsc, watch},
+        time::timeout,
+    };
     use tokio_util::sync::CancellationToken;
 
-    use super::{Snapshot, load_first, watch_files};
+    use super::{Snapshot, Watches, fingerprint, load_first, watch_files};
 
     const ENTRY: &str = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
         metadata: {name: NAME, namespace: shop}\n\
@@ -330,6 +344,31 @@ mod tests {
 
         stop.cancel();
         task.await.expect("no panic").expect("no error");
+    }
+
+    #[tokio::test]
+    async fn looking_and_reading_wake_nobody() {
+        const LOOKS: usize = 20;
+        let folder = tempfile::tempdir().expect("a folder");
+        put(folder.path(), "a");
+        let paths = vec![folder.path().to_owned()];
+        let (notifier, mut wakeups) = mpsc::channel(10 * LOOKS);
+        let mut watches = Watches::new(notifier);
+        watches.arm(&paths);
+        for _ in 0..LOOKS {
+            assert_eq!(fingerprint(&paths).len(), 2);
+            load_first(&paths).expect("readable");
+        }
+        // The twin: a change wakes. Events come in their order, so this one comes last.
+        put(folder.path(), "b");
+        let mut told = 0;
+        while timeout(Duration::from_secs(if told == 0 { 20 } else { 1 }), wakeups.recv())
+            .await
+            .is_ok_and(|it| it.is_some())
+        {
+            told += 1;
+        }
+        assert!((1..LOOKS).contains(&told), "told {told} times");
     }
 
     #[test]

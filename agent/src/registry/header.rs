@@ -16,7 +16,7 @@ pub struct Header {
 impl Header {
     pub fn new(meta: &Meta) -> Self {
         Self {
-            object: Arc::new(meta.object.clone()),
+            object: Arc::clone(&meta.object),
             created: meta.created,
             labels: meta.labels.clone(),
         }

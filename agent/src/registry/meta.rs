@@ -1,6 +1,6 @@
 //! The part every Kubernetes object has: version, kind and metadata.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use serde::Deserialize;
 use serde_yaml::Value;
@@ -17,7 +17,7 @@ const DEFAULT_NAMESPACE: &str = "default";
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Meta {
     pub api_version: String,
-    pub object: ObjectRef,
+    pub object: Arc<ObjectRef>,
     pub labels: BTreeMap<String, String>,
     /// Missing sorts first: the object is older than any that has a time.
     pub created: Option<SystemTime>,
@@ -77,7 +77,7 @@ impl Meta {
         };
         Ok(Self {
             api_version: text("apiVersion").to_owned(),
-            object,
+            object: Arc::new(object),
             labels: raw.labels.unwrap_or_default(),
             created,
         })

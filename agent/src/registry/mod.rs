@@ -61,6 +61,11 @@ macro_rules! registry {
                 true $(&& (is_entries(stringify!($field)) || is_same(&self.$field, &other.$field)))+
             }
 
+            /// Whether nothing is different. Objects that are kept are not looked into.
+            pub fn is_same_as(&self, other: &Self) -> bool {
+                true $(&& is_same(&self.$field, &other.$field))+
+            }
+
             /// Every namespace that has an object.
             pub fn used_namespaces(&self) -> BTreeSet<&str> {
                 let mut namespaces = BTreeSet::new();

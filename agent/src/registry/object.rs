@@ -24,9 +24,9 @@ use super::{
 };
 
 /// A document that was looked at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Read {
-    pub object: ObjectRef,
+    pub object: Arc<ObjectRef>,
     /// None if it is invalid, or declares and changes nothing.
     pub content: Option<Content>,
     pub reports: Vec<Report>,
@@ -117,12 +117,31 @@ const UNREAD: &[(&str, &[&str])] = &[
     ("policy.networking.k8s.io", &["AdminNetworkPolicy", "ClusterNetworkPolicy"]),
 ];
 
+/// A kind that is read.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Kind {
+    pub kind: &'static str,
+    /// Empty for the core group.
+    pub group: &'static str,
+    /// The version to ask for first comes first.
+    pub versions: &'static [&'static str],
+}
+
+/// Every kind that is read, but for the settings of a mesh: those are in a `ConfigMap`.
+pub fn kinds() -> impl Iterator<Item = Kind> {
+    READERS.iter().map(|(kind, group, versions, _)| Kind { kind, group, versions })
+}
+
 /// Looks at one document.
 pub fn read(document: &Value) -> Read {
     let meta = match Meta::read(document) {
         Ok(meta) => meta,
         Err(report) => {
-            return Read { object: report.object.clone(), content: None, reports: vec![*report] };
+            return Read {
+                object: Arc::new(report.object.clone()),
+                content: None,
+                reports: vec![*report],
+            };
         }
     };
     let checked = if Mesh::is_in(&meta, document) {

@@ -220,6 +220,8 @@ codes! {
     SidecarAmbiguous = Warning "W-SIDECAR-AMBIGUOUS";
     SidecarDuplicate = Warning "W-SIDECAR-DUPLICATE";
     ModeDynamicForwardProxy = Warning "W-MODE-DFP";
+    /// The label `exeat.dev/mode` holds something else.
+    ModeLabel = Warning "W-MODE-LABEL";
     PodExclusion = Warning "W-POD-EXCLUSION";
     /// A port that is neither TCP nor UDP.
     PortTransport = Warning "W-PORT-TRANSPORT";

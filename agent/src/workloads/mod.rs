@@ -1,10 +1,14 @@
 //! Who is enforced: values. Where workloads come from is the business of their sources, where they
 //! are on this node that of [`place`], and what they have open that of [`sockets`].
 
+pub mod census;
+pub mod kubelet;
 mod netns;
 pub mod place;
 pub mod pod;
+pub mod roster;
 pub mod sockets;
+pub mod uid;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 

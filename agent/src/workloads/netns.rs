@@ -5,6 +5,7 @@ use std::{
     io,
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     path::Path,
+    sync::mpsc,
     thread,
 };
 
@@ -31,15 +32,51 @@ pub(super) fn home(workload: &Workload) -> Result<u64, Unplaced> {
     }
 }
 
-/// Only a thread that is in a namespace can ask for its cookie.
 fn cookie_of(path: &Path) -> io::Result<u64> {
-    let namespace = File::open(path)?;
-    let ask = move || {
-        setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
-        netns_cookie()
-    };
-    let asked = thread::Builder::new().name("netns".to_owned()).spawn(ask)?.join();
-    asked.unwrap_or_else(|_| Err(io::Error::other("the thread that asked panicked")))
+    Asker::start()?.cookie(File::open(path)?)
+}
+
+/// A thread that goes into network namespaces and asks for their cookies, for only a thread that is
+/// in a namespace can ask. One for all, because to start a thread takes long while processes are
+/// moved between cgroups: the kernel keeps one from the other (`cgroup_threadgroup_rwsem`).
+pub(super) struct Asker {
+    questions: mpsc::Sender<Question>,
+}
+
+struct Question {
+    namespace: File,
+    reply: mpsc::Sender<io::Result<u64>>,
+}
+
+impl Asker {
+    /// Ends with the last question.
+    pub(super) fn start() -> io::Result<Self> {
+        let own = File::open(OWN_OF_THREAD)?;
+        let (questions, asked) = mpsc::channel::<Question>();
+        thread::Builder::new().name("netns".to_owned()).spawn(move || {
+            for Question { namespace, reply } in asked {
+                let cookie = ask(&namespace);
+                // Whoever is in a namespace keeps it: it is left before anybody is told.
+                let back = setns(own.as_fd(), CloneFlags::CLONE_NEWNET);
+                let answer = cookie.and_then(|cookie| back.map(|()| cookie).map_err(Into::into));
+                // Who asked may be gone.
+                drop(reply.send(answer));
+            }
+        })?;
+        Ok(Self { questions })
+    }
+
+    pub(super) fn cookie(&self, namespace: File) -> io::Result<u64> {
+        let gone = || io::Error::other("the thread that asks is gone");
+        let (reply, answer) = mpsc::channel();
+        self.questions.send(Question { namespace, reply }).map_err(|_| gone())?;
+        answer.recv().map_err(|_| gone())?
+    }
+}
+
+fn ask(namespace: &File) -> io::Result<u64> {
+    setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
+    netns_cookie()
 }
 
 /// Whether there are processes in the cgroup, and all of them in other namespaces than the agent.
@@ -73,6 +110,7 @@ fn any_process(cgroup: &Path, is_wanted: &mut impl FnMut(&str) -> bool) -> bool 
 }
 
 const OWN: &str = "/proc/self/ns/net";
+const OWN_OF_THREAD: &str = "/proc/thread-self/ns/net";
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use nix::{
@@ -119,6 +119,7 @@ impl Node for SystemNode {
         })?;
         let mounts = cgroup2_mounts(
             &fs::read_to_string(MOUNTS).map_err(|error| failed(format!("{MOUNTS}: {error}")))?,
+            is_tree_root,
         );
         let kind = statfs(&real).map_err(|errno| failed(errno.to_string()))?;
         let mount = mounts
@@ -163,6 +164,12 @@ impl Node for SystemNode {
 
 const MOUNTS: &str = "/proc/self/mountinfo";
 
+/// Where the cgroup2 tree, or a part of it, is mounted.
+pub(super) fn cgroup2_points() -> io::Result<Vec<PathBuf>> {
+    let mounts = cgroup2_mounts(&fs::read_to_string(MOUNTS)?, is_tree_root);
+    Ok(mounts.into_iter().map(|mount| mount.point).collect())
+}
+
 /// A place where the cgroup2 tree, or a part of it, is mounted.
 #[derive(Debug, Eq, PartialEq)]
 struct Cgroup2Mount {
@@ -173,24 +180,40 @@ struct Cgroup2Mount {
 
 /// Reads `mountinfo` (proc(5)): field 4 is the root within the tree, field 5 the mount point, and
 /// the type follows a lone hyphen.
-fn cgroup2_mounts(mountinfo: &str) -> Vec<Cgroup2Mount> {
+///
+/// In a cgroup namespace of its own, as a container has, field 4 climbs to what lies above the
+/// namespace (`/../..`) and does not tell how deep that is (`cgroup_namespaces(7)`). The root of the
+/// tree shows itself: it alone has no `cgroup.type` (Linux, Documentation/admin-guide/cgroup-v2.rst).
+/// Another place above the namespace is no place to count from, and is left out.
+fn cgroup2_mounts(mountinfo: &str, is_root: impl Fn(&Path) -> bool) -> Vec<Cgroup2Mount> {
     let mount = |line: &str| {
         let (fields, kind) = line.split_once(" - ")?;
         if !kind.starts_with("cgroup2 ") {
             return None;
         }
         let mut fields = fields.split(' ').skip(3);
-        let root = fields.next()?;
-        let point = fields.next()?.replace("\\040", " ");
-        let depth = Path::new(root).components().count().saturating_sub(1);
-        Some(Cgroup2Mount { point: PathBuf::from(point), depth })
+        let root = Path::new(fields.next()?);
+        let point = PathBuf::from(fields.next()?.replace("\\040", " "));
+        let depth = if !root.components().any(|it| it == Component::ParentDir) {
+            root.components().count().saturating_sub(1)
+        } else if is_root(&point) {
+            0
+        } else {
+            return None;
+        };
+        Some(Cgroup2Mount { point, depth })
     };
     mountinfo.lines().filter_map(mount).collect()
 }
 
+/// Whether the root of the whole tree is mounted there.
+fn is_tree_root(point: &Path) -> bool {
+    point.join("cgroup.procs").exists() && !point.join("cgroup.type").exists()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use super::{Cgroup2Mount, Node as _, SystemNode, Unplaced, cgroup2_mounts};
 
@@ -201,7 +224,18 @@ mod tests {
                     31 22 0:27 /kubepods/pod1 /mnt/my\\040pods rw - cgroup2 none rw\n";
         let mount = |point: &str, depth| Cgroup2Mount { point: PathBuf::from(point), depth };
         let expected = [mount("/sys/fs/cgroup/unified", 0), mount("/mnt/my pods", 2)];
-        assert_eq!(cgroup2_mounts(text), expected);
+        assert_eq!(cgroup2_mounts(text, |_| panic!("not asked")), expected);
+    }
+
+    #[test]
+    fn mounts_that_reach_above_the_own_cgroup_namespace() {
+        let text = "40 22 0:27 /../../.. /sys/fs/cgroup rw - cgroup2 cgroup rw\n\
+                    41 22 0:27 /../.. /mnt/part rw - cgroup2 cgroup rw\n\
+                    42 22 0:27 /a /mnt/below rw - cgroup2 cgroup rw\n";
+        let mount = |point: &str, depth| Cgroup2Mount { point: PathBuf::from(point), depth };
+        let is_root = |point: &Path| point == Path::new("/sys/fs/cgroup");
+        let expected = [mount("/sys/fs/cgroup", 0), mount("/mnt/below", 1)];
+        assert_eq!(cgroup2_mounts(text, is_root), expected);
     }
 
     #[test]

@@ -133,7 +133,7 @@ fn mesh(world: &World) -> Option<Read> {
     let object = ObjectRef::clone(&Mesh::default().header.object);
     let checked = Mesh::check_settings(&settings, "mesh");
     let content = checked.value.map(|mesh| Content::Mesh(mesh.into()));
-    Some(Read { object, content, reports: checked.reports })
+    Some(Read { object: object.into(), content, reports: checked.reports })
 }
 
 /// Without the fields that are not given.

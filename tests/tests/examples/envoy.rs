@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use exeat_tests::envoy;
 use exeat_tests::node::Pod;
 use exeat_tests::pod_client::Background;
 use exeat_tests::scene::Scene;
@@ -23,16 +24,6 @@ pub(crate) struct Envoy {
     _process: Background,
 }
 
-/// Where `cargo xtask setup` puts it.
-fn binary() -> PathBuf {
-    let current = std::env::current_exe().expect("this program");
-    let found = current
-        .ancestors()
-        .map(|folder| folder.join("tools/envoy/envoy/_bin/envoy"))
-        .find(|path| path.exists());
-    found.expect("Envoy is not there (cargo xtask setup)")
-}
-
 impl Envoy {
     /// Starts it as a process of the pod. It takes ports 80 and 443 for these hosts and no others;
     /// one that begins with `*.` is taken on port 443.
@@ -43,7 +34,7 @@ impl Envoy {
         std::fs::write(&config, bootstrap.to_string()).expect("a configuration");
         let words = std::fs::File::create(dir.join("gateway.words")).expect("a file");
         let child = pod
-            .command(binary())
+            .command(envoy::binary().expect("Envoy"))
             .expect("a command")
             .arg("-c")
             .arg(&config)
@@ -53,9 +44,9 @@ impl Envoy {
             .stderr(words)
             .spawn()
             .expect("start Envoy");
-        let envoy = Self { log, _process: Background::new(child) };
+        let started = Self { log, _process: Background::new(child) };
         wait_until_listens(pod, &[80, 443]);
-        envoy
+        started
     }
 
     /// The lines about flows so far: protocol, host, server name, client, and where it went.

@@ -74,7 +74,7 @@ impl Suite {
 }
 
 /// Downloads packages with `apt_get` and unpacks them into `root`.
-pub(super) fn unpack(mut apt_get: Command, packages: &[String], root: &Path) -> Result<()> {
+pub(crate) fn unpack(mut apt_get: Command, packages: &[String], root: &Path) -> Result<()> {
     let archives = root.with_extension("archives");
     make(&archives)?;
     make(root)?;
@@ -125,10 +125,10 @@ fn write(path: &Path, text: &str) -> Result<()> {
 }
 
 /// Fails where there is no apt.
-pub(super) fn ensure_apt() -> Result<()> {
+pub(crate) fn ensure_apt() -> Result<()> {
     for program in ["apt-get", "apt-cache", "dpkg-deb"] {
         if run::find_program(program).is_none() {
-            bail!("there is no {program}: kernels come as Debian packages, so this takes a Debian");
+            bail!("there is no {program}: this comes as a Debian package, so it takes a Debian");
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! `vm-test`: the agent on other kernels than this machine's, each in a virtual machine.
 
-mod apt;
+pub(crate) mod apt;
 mod initramfs;
 mod kernels;
 mod machine;

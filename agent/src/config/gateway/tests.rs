@@ -108,6 +108,7 @@ fn refusals() {
         "gateway: {namespace: n, listeners: [{address: '0.0.0.0:80'}]}",
         &["dns.resolvers", "empty"],
     );
+    refused(&format!("{SHORT}\nkubernetes: {{enabled: true}}"), &["`kubernetes`", "files only"]);
     refused(&SHORT.replace("'0.0.0.0:8080'", "here"), &["gateway.listeners[0].address", "line 2"]);
     refused(&SHORT.replace("8080", "0"), &["`gateway`", "listeners", "port"]);
     refused(&SHORT.replace("[{address: '0.0.0.0:8080'}]", "[]"), &["`gateway`", "1 to 64"]);

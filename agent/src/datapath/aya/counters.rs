@@ -12,7 +12,7 @@ use exeat_common::{
 
 use super::{
     KernelError,
-    tables::{Maps, failed},
+    tables::{Maps, failed, remove},
 };
 use crate::datapath::pod::Abi;
 
@@ -22,23 +22,31 @@ const FREE: PassedValue =
     PassedValue { owner: WorkloadId::new(0), reserved: 0, established: 0, inbound: 0 };
 
 impl Maps {
-    /// The counters of all CPUs, added up.
+    /// All that was counted, also for those that are gone.
     pub(super) fn counters(&self) -> Result<Vec<(CounterKey, CounterValue)>, KernelError> {
-        let mut sums: BTreeMap<CounterKey, CounterValue> = BTreeMap::new();
-        for entry in &self.counters {
-            let (Abi(key), values) = entry.map_err(failed("read", map::COUNTERS))?;
+        let mut sums: BTreeMap<CounterKey, CounterValue> = self.retired.clone();
+        let mut add = |key, value| {
             let sum = sums.entry(key).or_insert(NOTHING);
-            *sum = values.iter().fold(*sum, |sum, Abi(value)| added(sum, *value));
-        }
+            *sum = added(*sum, value);
+        };
+        self.counters_of_verdicts()?.into_iter().for_each(|(key, value)| add(key, value));
         for index in indexes() {
             for Abi(passed) in self.passed(index)?.iter() {
-                for (key, value) in told(passed) {
-                    let sum = sums.entry(key).or_insert(NOTHING);
-                    *sum = added(*sum, value);
-                }
+                told(passed).for_each(|(key, value)| add(key, value));
             }
         }
         Ok(sums.into_iter().collect())
+    }
+
+    /// Those of `COUNTERS`, of all CPUs, added up.
+    fn counters_of_verdicts(&self) -> Result<Vec<(CounterKey, CounterValue)>, KernelError> {
+        self.counters
+            .iter()
+            .map(|entry| {
+                let (Abi(key), values) = entry.map_err(failed("read", map::COUNTERS))?;
+                Ok((key, values.iter().fold(NOTHING, |sum, Abi(value)| added(sum, *value))))
+            })
+            .collect()
     }
 
     /// Gives entries up that belong to workloads which are gone: what they sent goes to the other counters. An entry
@@ -57,6 +65,24 @@ impl Maps {
             }
             let free = on_each_cpu(vec![Abi(FREE); entry.len()]);
             self.passed.set(index, free, 0).map_err(failed("write", map::PASSED))?;
+        }
+        Ok(())
+    }
+
+    /// Adds up what was counted for workloads that are gone, so that its room is free again.
+    pub(super) fn retire_counters(
+        &mut self,
+        known: &BTreeSet<WorkloadId>,
+    ) -> Result<(), KernelError> {
+        let nobody = WorkloadId::default();
+        let counters = self.counters_of_verdicts()?;
+        let gone = |key: &CounterKey| key.workload != nobody && !known.contains(&key.workload);
+        for (key, value) in counters.into_iter().filter(|(key, _)| gone(key)) {
+            remove(map::COUNTERS, self.counters.remove(&Abi(key)))?;
+            let key = CounterKey { workload: nobody, ..key };
+            let sum = self.retired.entry(key).or_insert(CounterValue { count: 0, bytes: 0 });
+            sum.count = sum.count.wrapping_add(value.count);
+            sum.bytes = sum.bytes.wrapping_add(value.bytes);
         }
         Ok(())
     }

@@ -20,8 +20,9 @@ use aya::{
 };
 use exeat_common::limits::program;
 
+use super::wires::Wiring;
 use crate::datapath::{
-    Attachment, Takeover, filter,
+    Attaching, Attachment, Takeover, filter,
     pins::unpin_link,
     probe,
     syscall::{create_getsockopt_link, pin_link, update_pinned_link},
@@ -81,13 +82,15 @@ pub(super) struct Links {
     folder: PathBuf,
     /// Pins that already run this agent's programs.
     current: BTreeSet<PathBuf>,
+    /// Pins that another thread may be making.
+    busy: BTreeSet<PathBuf>,
 }
 
 type Outcome = (Attachment, Result<Takeover, LinkError>);
 
 impl Links {
     pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, current: BTreeSet::new() }
+        Self { folder, current: BTreeSet::new(), busy: BTreeSet::new() }
     }
 
     /// Attaches what is wanted, then detaches the rest: a place that changed hands is never free
@@ -100,6 +103,52 @@ impl Links {
             .collect();
         self.detach_others(&kept);
         outcomes
+    }
+
+    /// Attaching at one place, as work for another thread; all others are left as they are. Only
+    /// veths where links can be had are slow enough for that: the rest is done at once.
+    pub(super) fn prepare(&mut self, ebpf: &mut Ebpf, wanted: &Attachment) -> Attaching<LinkError> {
+        if let Attachment::Wire { interface, ifindex } = wanted
+            && probe::at_least(probe::TCX)
+        {
+            let prepared = Wiring::prepare(ebpf, interface, *ifindex, &self.folder);
+            if let Ok(wiring) = &prepared {
+                self.busy.extend(wiring.pins().cloned());
+            }
+            return Box::new(move || prepared?.attach());
+        }
+        let done = self.attach_one(ebpf, wanted, &mut BTreeSet::new());
+        Box::new(move || done)
+    }
+
+    /// Takes note of what came of it.
+    pub(super) fn conclude(&mut self, wanted: &Attachment, is_attached: bool) {
+        let Ok(place) = Place::of(wanted) else { return };
+        for name in place.programs() {
+            let pin = self.folder.join(place.pin_name(name));
+            self.busy.remove(&pin);
+            if is_attached {
+                self.current.insert(pin);
+            }
+        }
+    }
+
+    /// Lets go of places, whether they are still there or not.
+    pub(super) fn detach(&mut self, unwanted: &[Attachment]) {
+        // A place that is gone has no identity by which its pins would be found: they are swept out
+        // when everything is attached anew.
+        let places = unwanted.iter().filter_map(|attachment| Place::of(attachment).ok());
+        for place in places {
+            for name in place.programs() {
+                let pin = self.folder.join(place.pin_name(name));
+                self.current.remove(&pin);
+                if let Err(error) = unpin_link(&pin)
+                    && error.kind() != io::ErrorKind::NotFound
+                {
+                    tracing::warn!(pin = %pin.display(), %error, "detach a link that is not wanted");
+                }
+            }
+        }
     }
 
     /// Whether every program is pinned there.
@@ -214,7 +263,8 @@ impl Links {
         let Ok(entries) = fs::read_dir(&self.folder) else {
             return;
         };
-        for pin in entries.flatten().map(|entry| entry.path()).filter(|pin| !kept.contains(pin)) {
+        let is_unwanted = |pin: &PathBuf| !kept.contains(pin) && !self.busy.contains(pin);
+        for pin in entries.flatten().map(|entry| entry.path()).filter(is_unwanted) {
             if let Err(error) = unpin_link(&pin) {
                 tracing::warn!(pin = %pin.display(), %error, "detach a link that is not wanted");
             }

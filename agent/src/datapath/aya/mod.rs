@@ -14,6 +14,7 @@ mod tables;
 mod targets;
 #[cfg(any(test, feature = "testing"))]
 mod test_run;
+mod wires;
 
 use std::{
     fs, io,
@@ -37,7 +38,7 @@ use self::{
     tables::Maps,
 };
 use super::{
-    Attached, Attachment, Collected, Datapath, MapUsage, Noted, ProgramUsage,
+    Attached, Attaching, Attachment, Collected, Datapath, MapUsage, Noted, ProgramUsage,
     pins::version_folder,
     probe::{self, Unsupported},
 };
@@ -178,6 +179,19 @@ impl Datapath for Kernel {
                 result: result.map_err(KernelError::from),
             })
             .collect()
+    }
+
+    fn prepare(&mut self, wanted: &Attachment) -> Attaching<KernelError> {
+        let work = self.links.prepare(&mut self.ebpf, wanted);
+        Box::new(move || work().map_err(KernelError::from))
+    }
+
+    fn conclude(&mut self, wanted: &Attachment, is_attached: bool) {
+        self.links.conclude(wanted, is_attached);
+    }
+
+    fn detach(&mut self, unwanted: &[Attachment]) {
+        self.links.detach(unwanted);
     }
 
     fn holds(&self, attachment: &Attachment) -> bool {

@@ -24,16 +24,18 @@ use crate::datapath::{Collected, pod::Abi};
 const EXPIRED_FACT_SECONDS: u32 = 120;
 
 impl Maps {
-    /// Removes what has ended and counts what lives.
+    /// Removes what has ended, and all that is of workloads that are gone: their numbers are never
+    /// given to others. Counts what lives.
     pub(super) fn sweep(&mut self) -> Result<Collected, KernelError> {
         let now = seconds();
+        let known = self.workloads()?;
         let mut collected = Collected::default();
         let mut shares: BTreeMap<WorkloadId, Used> = BTreeMap::new();
         let mut ended: Vec<FactKey> = Vec::new();
         for entry in &self.facts {
             let (Abi(key), Abi(value)) = entry.map_err(failed("read", map::FACTS))?;
             let subjects = live_subjects(&value, now);
-            if subjects.is_empty() {
+            if subjects.is_empty() || !known.contains(&key.workload) {
                 ended.push(key);
             } else {
                 collected.subjects.extend(subjects);
@@ -45,22 +47,25 @@ impl Maps {
             remove(map::FACTS, self.facts.remove(&Abi(key)))?;
             collected.facts_removed += 1;
         }
-        self.sweep_flows(now, &mut collected, &mut shares)?;
-        self.sweep_handovers(now, &mut shares)?;
-        self.correct_shares(&shares)?;
+        self.sweep_flows(now, &known, &mut collected, &mut shares)?;
+        self.sweep_handovers(now, &known, &mut shares)?;
+        self.correct_shares(&known, &shares)?;
+        self.free_passed(&known)?;
+        self.retire_counters(&known)?;
         Ok(collected)
     }
 
     fn sweep_flows(
         &mut self,
         now: u32,
+        known: &BTreeSet<WorkloadId>,
         collected: &mut Collected,
         shares: &mut BTreeMap<WorkloadId, Used>,
     ) -> Result<(), KernelError> {
         let mut ended: Vec<FlowKey> = Vec::new();
         for entry in &self.flows {
             let (Abi(key), Abi(value)) = entry.map_err(failed("read", map::FLOWS))?;
-            if is_idle(&key, &value, now) {
+            if is_idle(&key, &value, now) || !known.contains(&key.workload) {
                 ended.push(key);
             } else {
                 if value.subject.is_some() {
@@ -81,12 +86,14 @@ impl Maps {
     fn sweep_handovers(
         &mut self,
         now: u32,
+        known: &BTreeSet<WorkloadId>,
         shares: &mut BTreeMap<WorkloadId, Used>,
     ) -> Result<(), KernelError> {
         let mut ended: Vec<HandoverKey> = Vec::new();
         for entry in &self.handovers {
             let (Abi(key), Abi(value)) = entry.map_err(failed("read", map::HANDOVERS))?;
-            if now.saturating_sub(value.since) > HANDOVER_SECONDS {
+            let is_old = now.saturating_sub(value.since) > HANDOVER_SECONDS;
+            if is_old || !known.contains(&value.workload) {
                 ended.push(key);
             } else {
                 shares.entry(value.workload).or_default().handovers += 1;
@@ -101,8 +108,11 @@ impl Maps {
     /// The kernel counts up; what was removed here is taken off. What came meanwhile is missed until
     /// the next sweep, which errs on the side of letting it come. The share of a workload that is
     /// gone makes room for another's.
-    fn correct_shares(&mut self, shares: &BTreeMap<WorkloadId, Used>) -> Result<(), KernelError> {
-        let known = self.workloads()?;
+    fn correct_shares(
+        &mut self,
+        known: &BTreeSet<WorkloadId>,
+        shares: &BTreeMap<WorkloadId, Used>,
+    ) -> Result<(), KernelError> {
         let mut wrong: Vec<(WorkloadId, QuotaValue)> = Vec::new();
         let mut gone: Vec<WorkloadId> = Vec::new();
         for entry in &self.quota {
@@ -127,7 +137,7 @@ impl Maps {
                 remove(map::WILDCARDS, self.wildcards.remove(&Abi(workload)))?;
             }
         }
-        self.free_passed(&known)
+        Ok(())
     }
 
     /// Every workload that is known in some way.

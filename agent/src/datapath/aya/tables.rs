@@ -1,5 +1,7 @@
 //! The maps with their types: reading them into an [`Image`] and carrying out its changes.
 
+use std::collections::BTreeMap;
+
 use aya::{
     Ebpf,
     maps::{
@@ -47,6 +49,8 @@ pub(super) struct Maps {
     pub(super) queries: Table<QueryKey, QueryValue>,
     pub(super) counters: PerCpuHashMap<MapData, Abi<CounterKey>, Abi<CounterValue>>,
     pub(super) passed: PerCpuArray<MapData, Abi<PassedValue>>,
+    /// What was counted for workloads that are gone, under no workload.
+    pub(super) retired: BTreeMap<CounterKey, CounterValue>,
     settings: Array<MapData, Abi<Settings>>,
 }
 
@@ -86,6 +90,7 @@ impl Maps {
             queries: open(ebpf, map::QUERIES)?,
             counters: open(ebpf, map::COUNTERS)?,
             passed: open(ebpf, map::PASSED)?,
+            retired: BTreeMap::new(),
             settings: open(ebpf, map::SETTINGS)?,
         })
     }

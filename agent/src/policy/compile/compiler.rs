@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 
 use exeat_common::id::SubjectId;
 
-use super::{Compiled, Hosts, Input, Tables, ViewOf, client, hosts, views};
+use super::{
+    Compiled, Hosts, Input, Tables, ViewOf,
+    audiences::{self, Audience},
+    client, hosts,
+};
 use crate::{
     config::Config,
     policy::{
@@ -33,10 +37,10 @@ struct Last {
     services: Services,
     hosts: Hosts,
     views: Vec<ViewOf>,
+    /// One line a view.
+    audiences: Vec<Audience>,
     /// About objects together.
     linking: BTreeSet<Report>,
-    /// About what views make of them.
-    viewing: BTreeSet<Report>,
     tables: Tables,
 }
 
@@ -69,20 +73,36 @@ impl Compiler {
             self.last = Some(Last::new(input, ids));
             return Change::Whole(None);
         };
+        let places = last.tables.image.places();
         let follows = last.follow(input);
-        if follows {
-            let steps = last.tables.step(input, &last.views, last.hosts.clone(), ids);
-            if let Some(steps) = steps {
-                return Change::Steps(steps);
-            }
+        if let Some(steps) = follows.then(|| last.step(input, ids)).flatten() {
+            return Change::Steps(steps);
         }
-        let before = std::mem::take(&mut last.tables.image);
+        let mut before = std::mem::take(&mut last.tables.image);
+        before.put_back(places);
         if follows {
+            last.leave_out_deserted();
             last.tables = Tables::whole(input, &last.views, last.hosts.clone(), ids);
         } else {
             *last = Last::new(input, ids);
         }
         Change::Whole(Some(Box::new(before)))
+    }
+
+    /// Takes out the policies of workloads that are gone. They may come again, so [`Self::update`]
+    /// leaves them where they are. None if there are none.
+    pub fn settle(&mut self) -> Option<Change> {
+        let last = self.last.as_mut().filter(|last| last.is_deserted())?;
+        last.leave_out_deserted();
+        let input = Input {
+            registry: &last.registry,
+            config: &last.config,
+            workloads: &last.workloads,
+            answers: &last.services.answers,
+        };
+        let tables = Tables::whole(&input, &last.views, last.hosts.clone(), &mut self.ids);
+        let before = std::mem::replace(&mut last.tables, tables).image;
+        Some(Change::Whole(Some(Box::new(before))))
     }
 
     /// The tables of the last input.
@@ -100,8 +120,9 @@ impl Compiler {
         let Some(last) = &self.last else {
             return Vec::new();
         };
-        let all = last.linking.iter().chain(&last.viewing).chain(&last.tables.reports);
-        all.collect::<BTreeSet<_>>().into_iter().cloned().collect()
+        let viewing = last.audiences.iter().flat_map(|audience| &audience.reports);
+        let all = last.linking.iter().chain(viewing).chain(&last.tables.reports);
+        all.chain(&last.tables.placing).collect::<BTreeSet<_>>().into_iter().cloned().collect()
     }
 
     /// Everything about the last input.
@@ -124,9 +145,9 @@ impl Compiler {
 
 impl Last {
     fn new(input: &Input<'_>, ids: &mut Ids) -> Self {
-        let (mut linking, mut viewing) = (BTreeSet::new(), BTreeSet::new());
+        let mut linking = BTreeSet::new();
         let services = Services::link(input.registry, input.config, input.answers, &mut linking);
-        let views = views(input, &services, &mut viewing);
+        let (views, audiences) = audiences::gather(input, &services);
         let hosts = hosts(&services);
         let tables = Tables::whole(input, &views, hosts.clone(), ids);
         Self {
@@ -136,25 +157,26 @@ impl Last {
             services,
             hosts,
             views,
+            audiences,
             linking,
-            viewing,
             tables,
         }
     }
 
     /// Brings services and views up to date, if only a few entries are different, or what their
-    /// endpoints are resolved to; says whether it did.
+    /// endpoints are resolved to; says whether it did. Workloads are still those of before then.
     fn follow(&mut self, input: &Input<'_>) -> bool {
-        let is_same = self.config == *input.config && self.workloads == input.workloads;
-        if !is_same {
+        let Input { registry, config, answers, .. } = *input;
+        if self.config != *config {
             return false;
         }
-        let Input { registry, config, answers, .. } = *input;
+        if self.registry.is_same_as(registry) && self.services.answers == *answers {
+            return true;
+        }
         let Some(touched) = self.services.update(&self.registry, registry, config, answers) else {
             return false;
         };
         self.registry.clone_from(registry);
-        self.viewing.retain(|report| !touched.objects.contains(&report.object));
         self.patch_views(&touched);
         for host in &touched.hosts {
             match self.services.declarer(host) {
@@ -166,17 +188,48 @@ impl Last {
     }
 
     fn patch_views(&mut self, touched: &Touched) {
-        let Self { services, views, workloads, viewing, .. } = self;
+        let Self { services, views, audiences, .. } = self;
         let mut first = None;
-        for (view, members) in views {
-            let Some(placed) = members.first().and_then(|index| workloads.get(*index)) else {
-                continue;
-            };
-            services.patch(&client(&placed.workload), view, touched, viewing);
+        for ((view, _), Audience { sample, reports, .. }) in views.iter_mut().zip(audiences) {
+            reports.retain(|report| !touched.objects.contains(&report.object));
+            services.patch(&client(sample), view, touched, reports);
             match &first {
                 None => first = Some(view.clone()),
                 Some(first) => view.share_around(touched, first),
             }
         }
+    }
+
+    /// Moves workloads, then changes the tables in a few places. None if that is not enough; then
+    /// the places of workloads in the image may be those of now, and all else is as before.
+    fn step(&mut self, input: &Input<'_>, ids: &mut Ids) -> Option<Vec<MapOp>> {
+        let mut steps = Vec::new();
+        if self.workloads != input.workloads {
+            if !self.regroup(input) {
+                return None;
+            }
+            steps = self.tables.move_workloads(input, &self.views, ids);
+        }
+        steps.extend(self.tables.step(input, &self.views, self.hosts.clone(), ids)?);
+        Some(steps)
+    }
+
+    /// Gives every workload its view; says whether all of these were there.
+    fn regroup(&mut self, input: &Input<'_>) -> bool {
+        let Self { workloads, services, views, audiences, .. } = self;
+        let were_there = audiences::regroup(input, workloads, services, views, audiences);
+        self.workloads = input.workloads.to_vec();
+        were_there
+    }
+
+    /// Whether there is a view that nobody has.
+    fn is_deserted(&self) -> bool {
+        self.views.iter().any(|(_, members)| members.is_empty())
+    }
+
+    fn leave_out_deserted(&mut self) {
+        let mut is_used = self.views.iter().map(|(_, members)| !members.is_empty());
+        self.audiences.retain(|_| is_used.next().unwrap_or_default());
+        self.views.retain(|(_, members)| !members.is_empty());
     }
 }

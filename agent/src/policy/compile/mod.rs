@@ -1,5 +1,6 @@
 //! The compiler: registry, configuration and workloads to kernel tables. Pure.
 
+mod audiences;
 mod compiler;
 mod ends;
 mod groups;
@@ -15,10 +16,7 @@ mod universe;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     answers::Answers,
@@ -27,7 +25,7 @@ use super::{
     ids::{Group, Ids},
     image::Image,
     services::Services,
-    view::{Client, Profile, View},
+    view::{Client, View},
 };
 use crate::{
     config::Config,
@@ -65,7 +63,7 @@ pub fn compile(input: &Input<'_>, ids: &mut Ids) -> Compiled {
     let services = Services::link(input.registry, input.config, input.answers, &mut reports);
     let views = views(input, &services, &mut reports);
     let tables = Tables::whole(input, &views, hosts(&services), ids);
-    reports.extend(tables.reports);
+    reports.extend(tables.reports.into_iter().chain(tables.placing));
     let reports = reports.into_iter().collect();
     Compiled { image: tables.image, reports, directory: tables.directory }
 }
@@ -87,22 +85,8 @@ pub(super) fn views(
     services: &Services,
     reports: &mut BTreeSet<Report>,
 ) -> Vec<ViewOf> {
-    let mut members: BTreeMap<Profile, (Client<'_>, Vec<usize>)> = BTreeMap::new();
-    for (index, placed) in input.workloads.iter().enumerate() {
-        let client = client(&placed.workload);
-        let (_, indexes) =
-            members.entry(services.profile(&client)).or_insert_with(|| (client, Vec::new()));
-        indexes.push(index);
-    }
-    let mut views: Vec<ViewOf> = Vec::with_capacity(members.len());
-    for (client, indexes) in members.into_values() {
-        let mut view = services.view(&client, reports);
-        // Views are much alike: what they have in common is kept once.
-        if let Some((first, _)) = views.first() {
-            view = view.sharing_with(first);
-        }
-        views.push((view, indexes));
-    }
+    let (views, audiences) = audiences::gather(input, services);
+    reports.extend(audiences.into_iter().flat_map(|it| it.reports));
     views
 }
 

@@ -1,73 +1,118 @@
 //! Where workloads are found: by cgroup and by interface.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use exeat_common::{
-    abi::{Workload as WorkloadValue, mode, workload_flag},
+    abi::{Settings, Workload as WorkloadValue, mode, workload_flag},
     address::Address,
-    id::PolicyId,
+    id::{PolicyId, WorkloadId},
     limits::{CGROUP_DEPTHS, WORKLOAD_ADDRESSES, WORKLOADS_ENTRIES},
 };
 
-use super::{Input, groups::Numbered, tables::Tables, targets::Fallback};
+use super::{Input, groups::Numbered, targets::Fallback};
 use crate::{
-    policy::{directory::Known, ids::Group, image::Image},
+    policy::{
+        directory::Known,
+        image::{Image, MapOp},
+    },
     registry::report::{Code, ObjectRef, Report},
     workloads::{PlacedWorkload, Workload, WorkloadKey},
 };
 
-/// Who has which number, and which policy.
-pub(super) struct Members<'a> {
-    /// One line a workload of the input.
-    pub(super) numbered: &'a [Numbered],
-    pub(super) groups: &'a BTreeMap<PolicyId, Group>,
-    /// None for policies that the tables cannot hold.
-    pub(super) fallbacks: &'a BTreeMap<PolicyId, Fallback>,
+/// Who is found where.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Placing {
+    pub(super) by_cgroup: BTreeMap<u64, WorkloadValue>,
+    pub(super) by_ifindex: BTreeMap<u32, WorkloadValue>,
+    /// At which the kernel looks, the deepest first; zeros after.
+    pub(super) depths: [u8; CGROUP_DEPTHS],
+    pub(super) known: BTreeMap<WorkloadId, Known>,
+    /// Who does not fit.
+    pub(super) reports: BTreeSet<Report>,
 }
 
-/// Fills the workload tables and the depths at which the kernel looks.
-pub(super) fn write(input: &Input<'_>, members: &Members<'_>, tables: &mut Tables) {
-    let Tables { image, directory, reports, .. } = tables;
-    let mut workloads = BTreeMap::new();
-    let policy_of: BTreeMap<&WorkloadKey, PolicyId> = members
-        .groups
-        .iter()
-        .flat_map(|(id, group)| group.members.iter().map(|key| (key, *id)))
-        .collect();
-    let mut depths = BTreeSet::new();
-    for (placed, number) in input.workloads.iter().zip(members.numbered) {
-        let key = &placed.workload.key;
-        let Some(policy) = policy_of.get(key).copied() else {
-            continue;
-        };
-        workloads.insert(
-            number.id,
-            Known { key: key.clone(), labels: placed.workload.labels.clone(), policy },
-        );
-        let fallback = members.fallbacks.get(&policy).copied().unwrap_or_default();
-        let value = WorkloadValue {
-            id: number.id,
-            policy,
-            mode: fallback.mode,
-            default_target: fallback.target,
-            flags: flags(&placed.workload),
-            ..place(placed, reports)
-        };
-        if let Some(cgroup) = placed.cgroup_id {
-            image.by_cgroup.insert(cgroup, value);
-            depths.extend(placed.cgroup_depth.filter(|depth| *depth > 0));
+impl Placing {
+    /// `numbered` and `policies` have one line a workload of the input; `fallbacks` has none for
+    /// policies that the tables cannot hold.
+    pub(super) fn of(
+        input: &Input<'_>,
+        numbered: &[Numbered],
+        policies: &BTreeMap<usize, PolicyId>,
+        fallbacks: &BTreeMap<PolicyId, Fallback>,
+    ) -> Self {
+        let mut placing = Self::default();
+        let mut depths = BTreeSet::new();
+        for (index, (placed, number)) in input.workloads.iter().zip(numbered).enumerate() {
+            let Some(policy) = policies.get(&index).copied() else {
+                continue;
+            };
+            let Workload { key, labels, .. } = &placed.workload;
+            let known = Known { key: key.clone(), labels: labels.clone(), policy };
+            placing.known.insert(number.id, known);
+            let fallback = fallbacks.get(&policy).copied().unwrap_or_default();
+            let value = WorkloadValue {
+                id: number.id,
+                policy,
+                mode: fallback.mode,
+                default_target: fallback.target,
+                flags: flags(&placed.workload),
+                ..place(placed, &mut placing.reports)
+            };
+            if let Some(cgroup) = placed.cgroup_id {
+                placing.by_cgroup.insert(cgroup, value);
+                depths.extend(placed.cgroup_depth.filter(|depth| *depth > 0));
+            }
+            if let Some(ifindex) = placed.ifindex {
+                placing.by_ifindex.insert(ifindex, value);
+            }
         }
-        if let Some(ifindex) = placed.ifindex {
-            image.by_ifindex.insert(ifindex, value);
+        bound(&mut placing.by_cgroup, &mut placing.reports);
+        bound(&mut placing.by_ifindex, &mut placing.reports);
+        placing.bound_depths(input, depths);
+        placing
+    }
+
+    fn bound_depths(&mut self, input: &Input<'_>, depths: BTreeSet<u8>) {
+        let deepest_first: Vec<u8> = depths.into_iter().rev().collect();
+        for (slot, depth) in self.depths.iter_mut().zip(&deepest_first) {
+            *slot = *depth;
+        }
+        let left_out: BTreeSet<&u8> = deepest_first.iter().skip(CGROUP_DEPTHS).collect();
+        for placed in input.workloads {
+            let depth = placed.cgroup_depth;
+            if depth.is_some_and(|depth| left_out.contains(&depth)) {
+                let message = format!(
+                    "workloads sit at more than {CGROUP_DEPTHS} depths of the cgroup tree; this one is not found there: its sockets are denied"
+                );
+                self.reports.insert(about(&placed.workload.key, message));
+            }
         }
     }
-    directory.workloads = Arc::new(workloads);
-    bound(&mut image.by_cgroup, reports);
-    bound(&mut image.by_ifindex, reports);
-    write_depths(input, depths, image, reports);
+
+    /// The operations that make the workload tables these, in a safe order: who is gone goes first;
+    /// a veth is known before the sockets leave the packets to it.
+    pub(super) fn steps(&self, image: &Image) -> Vec<MapOp> {
+        let mut operations = Vec::new();
+        let gone = image.by_cgroup.keys().filter(|id| !self.by_cgroup.contains_key(id));
+        operations.extend(gone.map(|id| MapOp::RemoveWorkloadByCgroup(*id)));
+        let gone = image.by_ifindex.keys().filter(|index| !self.by_ifindex.contains_key(index));
+        operations.extend(gone.map(|index| MapOp::RemoveWorkloadByIfindex(*index)));
+        if let Some(settings) = image.settings.filter(|it| it.cgroup_depths != self.depths) {
+            let settings = Settings { cgroup_depths: self.depths, ..settings };
+            operations.push(MapOp::SetSettings(settings));
+        }
+        for (index, value) in &self.by_ifindex {
+            if image.by_ifindex.get(index) != Some(value) {
+                operations.push(MapOp::SetWorkloadByIfindex(*index, *value));
+            }
+        }
+        for (id, value) in &self.by_cgroup {
+            if image.by_cgroup.get(id) != Some(value) {
+                operations.push(MapOp::SetWorkloadByCgroup(*id, *value));
+            }
+        }
+        operations
+    }
 }
 
 /// Where the workload is judged, as it is configured: a veth that is not there yet changes nothing.
@@ -92,7 +137,7 @@ fn place(placed: &PlacedWorkload, reports: &mut BTreeSet<Report>) -> WorkloadVal
         address_count += 1;
     }
     WorkloadValue {
-        id: exeat_common::id::WorkloadId::new(0),
+        id: WorkloadId::new(0),
         policy: PolicyId::INTERNAL,
         mode: mode::REGISTRY_ONLY,
         flags: 0,
@@ -118,30 +163,6 @@ fn bound<K: Ord + Copy>(table: &mut BTreeMap<K, WorkloadValue>, reports: &mut BT
             "{count} workloads too many for the kernel table ({WORKLOADS_ENTRIES}): all their flows are denied"
         );
         reports.insert(about(&key, message));
-    }
-}
-
-fn write_depths(
-    input: &Input<'_>,
-    depths: BTreeSet<u8>,
-    image: &mut Image,
-    reports: &mut BTreeSet<Report>,
-) {
-    let deepest_first: Vec<u8> = depths.into_iter().rev().collect();
-    if let Some(settings) = &mut image.settings {
-        for (slot, depth) in settings.cgroup_depths.iter_mut().zip(&deepest_first) {
-            *slot = *depth;
-        }
-    }
-    let left_out: BTreeSet<&u8> = deepest_first.iter().skip(CGROUP_DEPTHS).collect();
-    for placed in input.workloads {
-        let depth = placed.cgroup_depth;
-        if depth.is_some_and(|depth| left_out.contains(&depth)) {
-            let message = format!(
-                "workloads sit at more than {CGROUP_DEPTHS} depths of the cgroup tree; this one is not found there: its sockets are denied"
-            );
-            reports.insert(about(&placed.workload.key, message));
-        }
     }
 }
 

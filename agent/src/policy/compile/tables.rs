@@ -1,6 +1,9 @@
 //! The tables of all views, made anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use exeat_common::{
     abi::{ResolverKey, RuleValue, Settings, action, setting_flag},
@@ -9,9 +12,11 @@ use exeat_common::{
 };
 
 use super::{
-    Hosts, Input, ViewOf, groups, names,
+    Hosts, Input, ViewOf,
+    groups::{self, Numbered},
+    names,
     names::Names,
-    places,
+    places::Placing,
     region::Region,
     report_full,
     rules::{self, Written},
@@ -23,9 +28,10 @@ use crate::{
     policy::{
         directory::{Directory, Subject},
         ids::{Group, Ids},
-        image::{Image, WireName},
+        image::{Image, MapOp, WireName},
     },
     registry::{host::HostPattern, report::Report},
+    workloads::WorkloadKey,
 };
 
 /// The tables, and what it takes to change them in a few places.
@@ -36,6 +42,10 @@ pub(in crate::policy) struct Tables {
     /// What does not fit.
     pub(in crate::policy) reports: BTreeSet<Report>,
     pub(super) universe: Universe,
+    /// What becomes of flows that nothing declares. None for policies that the tables cannot hold.
+    pub(super) fallbacks: BTreeMap<PolicyId, Fallback>,
+    /// Workloads that do not fit.
+    pub(super) placing: BTreeSet<Report>,
     /// The policy of each view, and the places of its workloads in the input.
     pub(super) views: Vec<(PolicyId, Vec<usize>)>,
     /// How many rules and policies name each target.
@@ -78,14 +88,61 @@ impl Tables {
         tables.write_names(&region, &universe, ids, config);
         write_config(config, ids, &mut tables.image);
         tables.directory = directory(&universe, &region, hosts, ids);
-        let members = places::Members {
-            numbered: &numbered,
-            groups: &universe.groups,
-            fallbacks: &fallbacks,
-        };
-        places::write(input, &members, &mut tables);
         tables.universe = universe;
+        tables.fallbacks = fallbacks;
+        let placing = tables.placing(input, &numbered);
+        if let Some(settings) = &mut tables.image.settings {
+            settings.cgroup_depths = placing.depths;
+        }
+        tables.image.by_cgroup.clone_from(&placing.by_cgroup);
+        tables.image.by_ifindex.clone_from(&placing.by_ifindex);
+        tables.note(placing);
         tables
+    }
+
+    /// Where the workloads of the input are, with the policies of their views.
+    pub(super) fn placing(&self, input: &Input<'_>, numbered: &[Numbered]) -> Placing {
+        let of_view = |(policy, members): &(PolicyId, Vec<usize>)| {
+            members.iter().map(|index| (*index, *policy)).collect::<Vec<_>>()
+        };
+        let policies: BTreeMap<usize, PolicyId> = self.views.iter().flat_map(of_view).collect();
+        Placing::of(input, numbered, &policies, &self.fallbacks)
+    }
+
+    /// Moves workloads to where they are now, with the policies of their views, which are those of
+    /// before. Returns the operations that do so.
+    pub(in crate::policy) fn move_workloads(
+        &mut self,
+        input: &Input<'_>,
+        views: &[ViewOf],
+        ids: &mut Ids,
+    ) -> Vec<MapOp> {
+        let numbered = groups::number_workloads(input, ids);
+        for ((_, before), (_, members)) in self.views.iter_mut().zip(views) {
+            before.clone_from(members);
+        }
+        for group in self.universe.groups.values_mut() {
+            group.members.clear();
+        }
+        for (policy, members) in &self.views {
+            let placed = members.iter().filter_map(|index| input.workloads.get(*index));
+            let keys: Vec<WorkloadKey> = placed.map(|it| it.workload.key.clone()).collect();
+            ids.note_policy(*policy, &keys);
+            if let Some(group) = self.universe.groups.get_mut(policy) {
+                group.members.extend(keys);
+            }
+        }
+        let placing = self.placing(input, &numbered);
+        let operations = placing.steps(&self.image);
+        self.image.apply(&operations);
+        self.note(placing);
+        operations
+    }
+
+    /// Takes in what stands beside the kernel tables.
+    pub(super) fn note(&mut self, placing: Placing) {
+        self.directory.workloads = Arc::new(placing.known);
+        self.placing = placing.reports;
     }
 
     fn write_rules(

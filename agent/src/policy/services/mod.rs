@@ -23,7 +23,7 @@ use ipnet::IpNet;
 
 use super::answers::{Answers, Found};
 use crate::{
-    config::{Config, GatewayTransport, Matching, Mode},
+    config::{Config, GatewayTransport, LabelsMayRelax, Matching, Mode},
     registry::{
         Registry,
         asm::egress_policy::EgressPolicy,
@@ -34,7 +34,7 @@ use crate::{
             destination_rule::DestinationRule, gateway::Gateway, mesh::Mesh, sidecar::Sidecar,
             virtual_service::VirtualService,
         },
-        kubernetes::endpoints::Endpoints,
+        kubernetes::{endpoints::Endpoints, mode_label::mode, namespace::Namespace},
         report::{ObjectRef, Report},
     },
 };
@@ -88,6 +88,9 @@ pub(super) struct Settings {
     pub(super) root_namespace: String,
     pub(super) caps_apply_to_all: bool,
     pub(super) sidecar_may_relax: bool,
+    pub(super) labels_may_relax: LabelsMayRelax,
+    /// Of namespaces whose labels ask for one.
+    pub(super) namespace_modes: BTreeMap<String, Mode>,
     pub(super) gateway_transport: GatewayTransport,
     pub(super) matching: Matching,
     /// The client is our own gateway, which begins no TLS.
@@ -119,7 +122,7 @@ impl Services {
         let mesh = registry.meshes().first().map_or(&standard, |mesh| &**mesh);
         let linking = Linking::new(registry, config, answers, mesh);
         let mut services = Self {
-            settings: settings(config, mesh),
+            settings: settings(config, mesh, registry),
             answers: answers.clone(),
             workspaces: linking.workspaces.clone(),
             ..Self::default()
@@ -397,8 +400,13 @@ fn endpoints(registry: &Registry) -> BTreeMap<(&str, &str), Vec<&Endpoints>> {
 }
 
 /// The mesh may tighten the mode of the configuration, never relax it.
-fn settings(config: &Config, mesh: &Mesh) -> Settings {
+fn settings(config: &Config, mesh: &Mesh, registry: &Registry) -> Settings {
+    let namespaces = registry.namespaces().iter();
+    let labelled =
+        |it: &Arc<Namespace>| Some((it.header.name().to_owned(), mode(&it.header.labels)?));
     Settings {
+        labels_may_relax: config.labels_may_relax,
+        namespace_modes: namespaces.filter_map(labelled).collect(),
         mode: match (config.mode, mesh.mode) {
             (Mode::AllowAny, None | Some(Mode::AllowAny)) => Mode::AllowAny,
             _ => Mode::RegistryOnly,

@@ -101,7 +101,7 @@ pub struct Denial {
 }
 
 /// Who a view is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Client<'a> {
     pub namespace: &'a str,
     pub labels: &'a Labels,

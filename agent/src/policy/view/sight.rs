@@ -7,13 +7,14 @@ use std::{
 
 use super::{Client, Ports, Unmatched, View};
 use crate::{
-    config::Mode,
+    config::{LabelsMayRelax, Mode},
     policy::{
         services::{Services, update::Touched},
         target::{Target, TargetKind},
     },
     registry::{
         istio::sidecar::Sidecar,
+        kubernetes::mode_label::mode,
         labels::Labels,
         report::{ObjectRef, Report},
     },
@@ -28,6 +29,7 @@ pub struct Profile {
     is_ambient: bool,
     has_socket_layer: bool,
     is_gateway: bool,
+    mode: Option<Mode>,
     sidecar: Option<Arc<ObjectRef>>,
     /// Its labels, as far as any object asks for them.
     labels: Labels,
@@ -55,6 +57,7 @@ impl Services {
             is_ambient: client.is_ambient,
             has_socket_layer: client.has_socket_layer,
             is_gateway: sight.is_gateway,
+            mode: sight.labelled_mode(),
             sidecar: sight.sidecar.map(|it| Arc::clone(&it.header.object)),
             labels: labels.map(|(key, value)| (key.clone(), value.clone())).collect(),
         }
@@ -156,23 +159,124 @@ impl<'a> Sight<'a> {
         self.client.has_sidecar && !self.is_gateway
     }
 
-    /// What happens to flows that nothing declares: what the Sidecar says, else the mesh.
+    /// The mode that the labels of the client or of its namespace ask for, as far as they may. The
+    /// client's own goes first.
+    fn labelled_mode(&self) -> Option<Mode> {
+        let settings = &self.services.settings;
+        let may_ask = |mode: &Mode, least: LabelsMayRelax| {
+            *mode == Mode::RegistryOnly || settings.labels_may_relax >= least
+        };
+        let own = mode(self.client.labels).filter(|it| may_ask(it, LabelsMayRelax::Pods));
+        let of_namespace = settings.namespace_modes.get(self.client.namespace).copied();
+        own.or(of_namespace.filter(|it| may_ask(it, LabelsMayRelax::Namespaces)))
+    }
+
+    /// What happens to flows that nothing declares: what the Sidecar says, else the labels, else the
+    /// mesh. Where labels ask for the strict mode, no Sidecar relaxes it.
     fn unmatched(&self) -> Unmatched {
         let settings = &self.services.settings;
+        let labelled = self.labelled_mode();
+        let default = labelled.unwrap_or(settings.mode);
         let of_mode = |mode| match mode {
             Mode::RegistryOnly => Unmatched::Deny,
             Mode::AllowAny => Unmatched::Allow,
         };
         let Some(policy) = self.sidecar.and_then(|it| it.policy.as_ref()) else {
-            return of_mode(settings.mode);
+            return of_mode(default);
         };
-        let relaxes = policy.mode == Mode::AllowAny && settings.mode == Mode::RegistryOnly;
+        let relaxes = policy.mode == Mode::AllowAny && default == Mode::RegistryOnly;
+        let may_relax = settings.sidecar_may_relax && labelled.is_none();
         match &policy.proxy {
-            _ if relaxes && !settings.sidecar_may_relax => Unmatched::Deny,
+            _ if relaxes && !may_relax => Unmatched::Deny,
             Some(proxy) if policy.mode == Mode::AllowAny => {
                 self.egress_proxy(proxy).map_or(Unmatched::Deny, Unmatched::To)
             }
             _ => of_mode(policy.mode),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{LabelsMayRelax, Mode, Services, Unmatched};
+    use crate::{
+        config::Config,
+        policy::{answers::Answers, view::Client},
+        registry::{Registry, labels::Labels, object},
+    };
+
+    /// Whether a pod with this mode label, in a namespace with that one, may reach what nothing
+    /// declares. An empty text is no label.
+    fn is_open(config: &Config, pod: &str, namespace: &str, sidecar: &str) -> bool {
+        let label = |mode: &str| match mode {
+            "" => "{}".to_owned(),
+            mode => format!("{{exeat.dev/mode: '{mode}'}}"),
+        };
+        let namespace = label(namespace);
+        let mut documents = vec![format!(
+            "{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, labels: {namespace}}}}}"
+        )];
+        if !sidecar.is_empty() {
+            documents.push(format!("{{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {{name: s, namespace: shop}}, spec: {{outboundTrafficPolicy: {{mode: {sidecar}}}}}}}"));
+        }
+        let contents = documents
+            .iter()
+            .filter_map(|text| object::read(&serde_yaml::from_str(text).expect("YAML")).content);
+        let registry = Registry::new(contents);
+        let answers = Answers::default();
+        let services = Services::link(&registry, config, &answers, &mut BTreeSet::new());
+        let labels: Labels = serde_yaml::from_str(&label(pod)).expect("labels");
+        let client = Client {
+            namespace: "shop",
+            labels: &labels,
+            has_sidecar: false,
+            is_ambient: false,
+            has_socket_layer: true,
+        };
+        services.view(&client, &mut BTreeSet::new()).unmatched == Unmatched::Allow
+    }
+
+    const STRICT: &str = "registry-only";
+    const OPEN: &str = "allow-any";
+
+    fn config(mode: Mode, labels_may_relax: LabelsMayRelax) -> Config {
+        Config { mode, labels_may_relax, ..Config::offline() }
+    }
+
+    #[test]
+    fn any_label_tightens() {
+        for who in [LabelsMayRelax::Nobody, LabelsMayRelax::Namespaces, LabelsMayRelax::Pods] {
+            let config = config(Mode::AllowAny, who);
+            assert!(is_open(&config, "", "", ""));
+            assert!(!is_open(&config, STRICT, "", "") && !is_open(&config, "", STRICT, ""));
+            assert!(!is_open(&config, "open", "", ""), "what is no mode is the strict one");
+            assert!(!is_open(&config, STRICT, OPEN, ""), "the pod's own goes first");
+        }
+    }
+
+    #[test]
+    fn labels_relax_where_they_may() {
+        for (who, by_pod, by_namespace) in [
+            (LabelsMayRelax::Nobody, false, false),
+            (LabelsMayRelax::Namespaces, false, true),
+            (LabelsMayRelax::Pods, true, true),
+        ] {
+            let config = config(Mode::RegistryOnly, who);
+            assert!(!is_open(&config, "", "", ""));
+            assert_eq!(is_open(&config, OPEN, "", ""), by_pod, "{who:?}");
+            assert_eq!(is_open(&config, "", OPEN, ""), by_namespace, "{who:?}");
+            assert_eq!(is_open(&config, OPEN, STRICT, ""), by_pod, "{who:?}");
+        }
+    }
+
+    #[test]
+    fn sidecars_beside_labels() {
+        let strict = config(Mode::RegistryOnly, LabelsMayRelax::Namespaces);
+        assert!(is_open(&strict, "", "", "ALLOW_ANY"), "as Istio has it");
+        assert!(!is_open(&strict, "", STRICT, "ALLOW_ANY"), "the label holds");
+        assert!(!is_open(&strict, "", OPEN, "REGISTRY_ONLY"), "a Sidecar may tighten");
+        assert!(is_open(&strict, "", OPEN, "ALLOW_ANY"));
     }
 }

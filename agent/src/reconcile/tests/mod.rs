@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "each test awaits the task it starts")]
 
+mod pods;
 mod preseed;
 
 use std::{
@@ -28,7 +29,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Handle, Parts, Reconcile, ReconcileError, State};
 use crate::{
     config::Config,
-    datapath::{Attachment, fake::FakeKernel},
+    datapath::{
+        Attachment,
+        fake::{FakeDatapath, FakeKernel},
+    },
     metrics::{Preseeded, Timings},
     policy::image::MapOp,
     preseed::desk::{Asker, desk},
@@ -149,6 +153,14 @@ impl Scene {
     }
 
     async fn try_start_with(&self, asker: Asker) -> Result<Agent, ReconcileError> {
+        self.try_start_as(asker, |reconcile| reconcile).await
+    }
+
+    async fn try_start_as(
+        &self,
+        asker: Asker,
+        with: impl FnOnce(Reconcile<FakeDatapath>) -> Reconcile<FakeDatapath>,
+    ) -> Result<Agent, ReconcileError> {
         let (registry, receiver) = watch::channel(Arc::new(Snapshot::started(self.load(None))));
         let stop = CancellationToken::new();
         let preseeded = Preseeded::default();
@@ -161,7 +173,8 @@ impl Scene {
             preseeded: preseeded.clone(),
             stop: stop.clone(),
         };
-        let (mut reconcile, handle) = Reconcile::new(parts, asker);
+        let (reconcile, handle) = Reconcile::new(parts, asker);
+        let mut reconcile = with(reconcile);
         reconcile.start().await?;
         let task = tokio::spawn(reconcile.run());
         Ok(Agent { handle, registry, preseeded, stop, task })

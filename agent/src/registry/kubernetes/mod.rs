@@ -2,6 +2,7 @@
 
 mod address;
 pub mod endpoints;
+pub mod mode_label;
 pub mod namespace;
 pub mod pod;
 pub mod service;

@@ -22,14 +22,12 @@ pub struct Loaded {
     /// About objects, sorted.
     pub reports: Vec<Report>,
     /// About files that could not be read or parsed. What they said before stays in force.
-    pub errors: Vec<LoadError>,
+    pub errors: Vec<Arc<LoadError>>,
     /// Objects that were read, valid or not.
     pub objects: usize,
-    /// Objects that are in force.
-    pub in_force: BTreeSet<ObjectRef>,
     /// By file, what it said when it could last be read.
     files: BTreeMap<PathBuf, Arc<[Read]>>,
-    contents: BTreeMap<ObjectRef, Content>,
+    contents: BTreeMap<Arc<ObjectRef>, Content>,
 }
 
 /// A file or folder that could not be read or parsed.
@@ -67,7 +65,7 @@ pub fn load(paths: &[PathBuf], previous: Option<&Loaded>) -> Loaded {
     for path in paths {
         load_path(path, previous, &mut loaded);
     }
-    settle(&mut loaded, previous);
+    settle(&mut loaded, &[], previous);
     loaded
 }
 
@@ -76,8 +74,32 @@ impl Loaded {
     pub fn of(reads: Vec<Read>) -> Self {
         let mut loaded = Self::default();
         loaded.files.insert(PathBuf::new(), reads.into());
-        settle(&mut loaded, None);
+        settle(&mut loaded, &[], None);
         loaded
+    }
+
+    /// What files and a cluster say together. Of an object that both have, the file's counts.
+    pub fn join(files: &Self, cluster: &[Arc<Read>], previous: Option<&Self>) -> Self {
+        let mut loaded =
+            Self { errors: files.errors.clone(), files: files.files.clone(), ..Self::default() };
+        settle(&mut loaded, cluster, previous);
+        loaded
+    }
+
+    /// Objects that are in force.
+    pub fn in_force(&self) -> impl ExactSizeIterator<Item = &ObjectRef> {
+        self.contents.keys().map(AsRef::as_ref)
+    }
+
+    /// Whether nobody who reads either can tell them apart.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let errors = |loaded: &Self| -> Vec<String> {
+            loaded.errors.iter().map(ToString::to_string).collect()
+        };
+        self.registry == other.registry
+            && self.reports == other.reports
+            && self.objects == other.objects
+            && errors(self) == errors(other)
     }
 }
 
@@ -130,7 +152,7 @@ fn keep_below(path: &Path, source: io::Error, previous: Option<&Loaded>, loaded:
             loaded.files.insert(file.clone(), Arc::clone(reads));
         }
     }
-    loaded.errors.push(LoadError::Unreadable { path: path.to_owned(), source });
+    loaded.errors.push(Arc::new(LoadError::Unreadable { path: path.to_owned(), source }));
 }
 
 fn load_file(path: &Path, previous: Option<&Loaded>, loaded: &mut Loaded) {
@@ -143,7 +165,7 @@ fn load_file(path: &Path, previous: Option<&Loaded>, loaded: &mut Loaded) {
             if let Some(reads) = before {
                 loaded.files.insert(path.to_owned(), Arc::clone(reads));
             }
-            loaded.errors.push(error);
+            loaded.errors.push(Arc::new(error));
         }
     }
 }
@@ -171,9 +193,10 @@ fn read_file(path: &Path, had_objects: bool) -> Result<Vec<Read>, LoadError> {
 }
 
 /// Decides which version of every object is in force.
-fn settle(loaded: &mut Loaded, previous: Option<&Loaded>) {
+fn settle(loaded: &mut Loaded, cluster: &[Arc<Read>], previous: Option<&Loaded>) {
     let mut seen = BTreeSet::new();
-    for read in loaded.files.values().flat_map(|reads| reads.iter()) {
+    let by_files = loaded.files.values().flat_map(|reads| reads.iter());
+    for read in by_files.chain(cluster.iter().map(AsRef::as_ref)) {
         loaded.objects += 1;
         let is_named = !read.object.name.is_empty();
         if is_named && !seen.insert(&read.object) {
@@ -181,7 +204,7 @@ fn settle(loaded: &mut Loaded, previous: Option<&Loaded>) {
                 Code::Duplicate,
                 &read.object,
                 "metadata.name",
-                "the same object stands twice in the files; the first by file name counts",
+                "the same object is there twice; the first by file name counts, and a file before the cluster",
             ));
             continue;
         }
@@ -198,10 +221,9 @@ fn settle(loaded: &mut Loaded, previous: Option<&Loaded>) {
             ));
         }
         if let Some(content) = read.content.as_ref().or(kept) {
-            loaded.contents.insert(read.object.clone(), content.clone());
+            loaded.contents.insert(Arc::clone(&read.object), content.clone());
         }
     }
-    loaded.in_force = loaded.contents.keys().cloned().collect();
     loaded.registry = Registry::new(loaded.contents.values().cloned());
     loaded.reports.sort();
 }

@@ -55,7 +55,7 @@ fn mesh(case: &raw::Case) -> Option<Read> {
             "unknown destinations are allowed as they are dialled; no proxy resolves them again",
         ));
     }
-    Some(Read { object, content, reports })
+    Some(Read { object: object.into(), content, reports })
 }
 
 /// The configuration that a case means.

@@ -54,7 +54,12 @@ fn check(seed: u64, tally: &mut Tally) -> Result<(), String> {
         count(tally, "reports");
     }
     let loaded = |it: &load::Loaded| {
-        (it.registry.clone(), it.reports.clone(), it.in_force.clone(), it.objects)
+        (
+            it.registry.clone(),
+            it.reports.clone(),
+            it.in_force().cloned().collect::<Vec<_>>(),
+            it.objects,
+        )
     };
     let is_same = loaded(&plain) == loaded(&spread) && words(&compiled) == words(&again);
     if is_same && compiled.image == again.image && compiled.reports == again.reports {

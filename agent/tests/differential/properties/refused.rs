@@ -122,12 +122,12 @@ fn check(seed: u64, tally: &mut Tally) -> Result<(), String> {
         let after = load(&more);
         let again = setting.compile(&after.registry, &workloads, &mut Ids::default());
         let is_same = after.registry == before.registry
-            && after.in_force == before.in_force
+            && after.in_force().eq(before.in_force())
             && again.image == compiled.image
             && again.reports == compiled.reports
             && format!("{:?}", again.directory) == format!("{:?}", compiled.directory);
         let added = without(&after.reports, &before.reports);
-        let is_about = |it: &Report| it.object == object::read(&broken).object;
+        let is_about = |it: &Report| it.object == *object::read(&broken).object;
         if !is_same
             || added.is_empty()
             || !added.iter().all(is_about)

@@ -1,6 +1,7 @@
 //! What compiled tables say, case by case.
 
 mod model;
+mod moves;
 mod numbers;
 mod steps;
 

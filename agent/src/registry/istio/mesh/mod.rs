@@ -17,7 +17,7 @@ use super::super::{
 };
 
 /// What happens to destinations that nothing declares.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Mode {
     #[default]
@@ -111,7 +111,7 @@ impl Mesh {
     /// Checks the `ConfigMap` that Istio reads (`data.mesh`, YAML in a text). Reports are about
     /// `MeshConfig/` and the namespace and name of the `ConfigMap`.
     pub fn check(meta: &Meta, document: &Value) -> Checked<Self> {
-        let object = ObjectRef { kind: KIND.to_owned(), ..meta.object.clone() };
+        let object = ObjectRef { kind: KIND.to_owned(), ..ObjectRef::clone(&meta.object) };
         let header = Header { object: Arc::new(object), ..Header::new(meta) };
         let text = document.get("data").and_then(|data| data.get("mesh"));
         check::check_text(header, text.unwrap_or(&Value::Null))

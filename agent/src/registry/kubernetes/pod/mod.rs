@@ -17,7 +17,7 @@ use super::{
         report::Code,
         shape::read_leniently,
     },
-    transport,
+    mode_label, transport,
 };
 
 /// Annotations by which a pod asks its proxy to leave traffic alone, and the value of each that
@@ -45,7 +45,7 @@ pub struct Pod {
 
 impl Pod {
     /// Checks a document whose metadata were read; `W-POD-EXCLUSION` for annotations that take
-    /// traffic away from its proxy.
+    /// traffic away from its proxy, `W-MODE-LABEL` for a mode that is none.
     pub fn check(meta: &Meta, document: &Value) -> Checked<Self> {
         let document = match read_leniently::<Document>(meta, document) {
             Ok(document) => document,
@@ -53,6 +53,7 @@ impl Pod {
         };
         let mut found = Findings::new(&meta.object, Vec::new());
         exclusions(&document, &mut found);
+        mode_label::check(&meta.labels, &mut found);
         let pod = Self {
             header: Header::new(meta),
             addresses: addresses(&document, &mut found),

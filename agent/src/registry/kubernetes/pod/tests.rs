@@ -35,6 +35,17 @@ fn addresses() {
 }
 
 #[test]
+fn modes() {
+    check(", labels: {exeat.dev/mode: registry-only}", "", &[]);
+    check(", labels: {exeat.dev/mode: allow-any}", "", &[]);
+    check(
+        ", labels: {exeat.dev/mode: open}",
+        "",
+        &["W-MODE-LABEL metadata.labels[exeat.dev/mode]"],
+    );
+}
+
+#[test]
 fn readiness() {
     #[track_caller]
     fn ready(metadata: &str, status: &str, expected: bool) {

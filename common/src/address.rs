@@ -34,6 +34,12 @@ impl Address {
         Self([0, 0, MAPPED, u32::from_ne_bytes(octets)])
     }
 
+    /// From a word whose bytes are in network order.
+    #[inline(always)]
+    pub const fn from_v4_word(word: u32) -> Self {
+        Self([0, 0, MAPPED, word])
+    }
+
     #[inline(always)]
     pub const fn from_v6(octets: [u8; 16]) -> Self {
         let ([w, x, y, z], _) = octets.as_chunks() else {

@@ -11,7 +11,7 @@ use crate::{
     flow::protocol,
     memory::Memory,
     packet::Packet,
-    reason::Reason,
+    reason::{Layer, Reason},
     wire::{self, Arrive, Leave},
 };
 
@@ -47,6 +47,18 @@ pub const fn is_past_wire(workload: &Workload) -> bool {
 pub const fn arrives_here(workload: &Workload) -> bool {
     workload.flags & workload_flag::EXEMPT == 0
         && (is_past_wire(workload) || workload.flags & workload_flag::ON_WIRE == 0)
+}
+
+/// Which layer judges packets that leave.
+#[inline(always)]
+pub(crate) const fn layer_of_leaving(workload: &Workload) -> Layer {
+    if leaves_here(workload) { Layer::Cgroup } else { Layer::Wire }
+}
+
+/// Which layer looks at packets that arrive.
+#[inline(always)]
+pub(crate) const fn layer_of_arriving(workload: &Workload) -> Layer {
+    if arrives_here(workload) { Layer::Cgroup } else { Layer::Wire }
 }
 
 /// Whether the workload may have internet sockets in the network namespace with this cookie.

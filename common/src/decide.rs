@@ -20,6 +20,8 @@ pub trait Tables {
     fn facts(&self, key: &FactKey) -> Option<FactValue>;
     fn rule(&self, key: &RuleKey) -> Option<RuleValue>;
     fn is_resolver(&self, address: Address, port: u16) -> bool;
+    /// False if no trusted resolver has this port.
+    fn may_be_resolver(&self, port: u16) -> bool;
     /// Looks up a wire name of `length` bytes.
     fn name(&self, key: &NameKeyLong, length: usize) -> Option<NameValue>;
     /// [`setting_flag`] bits.

@@ -16,6 +16,7 @@ pub mod decide;
 pub mod dns;
 pub mod flow;
 pub mod id;
+pub mod known;
 pub mod limits;
 pub mod memory;
 pub mod packet;

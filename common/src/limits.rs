@@ -23,6 +23,7 @@ pub mod map {
     pub const QUOTA: &str = "QUOTA";
     pub const WILDCARDS: &str = "WILDCARDS";
     pub const COUNTERS: &str = "COUNTERS";
+    pub const PASSED: &str = "PASSED";
     pub const EVENTS: &str = "EVENTS";
     pub const SETTINGS: &str = "SETTINGS";
     pub const REDIRECTED: &str = "REDIRECTED";
@@ -31,7 +32,7 @@ pub mod map {
     pub const HANDOVERS: &str = "HANDOVERS";
 
     /// Every pinned map.
-    pub const ALL: [&str; 22] = [
+    pub const ALL: [&str; 23] = [
         WORKLOADS_BY_CGROUP,
         WORKLOADS_BY_IFINDEX,
         NAMES_SHORT,
@@ -48,6 +49,7 @@ pub mod map {
         QUOTA,
         WILDCARDS,
         COUNTERS,
+        PASSED,
         EVENTS,
         SETTINGS,
         REDIRECTED,
@@ -96,6 +98,7 @@ pub const FLOWS_ENTRIES: usize = 131_072;
 /// Takes memory as it fills.
 pub const HANDOVERS_ENTRIES: usize = 65_536;
 pub const COUNTERS_ENTRIES: usize = 16_384;
+pub const PASSED_ENTRIES: usize = 1024;
 pub const EVENTS_BYTES: usize = 1 << 20;
 
 /// Facts one workload may hold at a time; the next address it learns is refused and counted.

@@ -1,15 +1,13 @@
 //! What the wire layer remembers between packets: flows, queries and facts.
 
 use crate::{
-    abi::{
-        BackendKey, FactKey, FlowKey, FlowValue, QueryKey, QueryValue, StreamValue, WildcardLimits,
-    },
+    abi::{FactKey, FlowKey, FlowValue, QueryKey, QueryValue, StreamValue, WildcardLimits},
     address::Address,
     bytes::Veil,
     decide::Tables,
     dns::Burden,
     id::{SubjectId, WorkloadId},
-    reason::Reason,
+    reason::{Layer, Reason},
     redirect::Passage,
 };
 
@@ -65,8 +63,6 @@ pub trait Memory: Tables + Veil {
     /// Takes a question below a wildcard out of the workload's rate, if that is not 0, and counts
     /// it. False if there is nothing left of the rate.
     fn draw(&self, workload: WorkloadId, burden: Burden, per_second: u32) -> bool;
-    /// The address of one backend of a target; none past the last.
-    fn backend(&self, key: &BackendKey) -> Option<Address>;
     /// Counts something beside the verdict of the packet at hand.
-    fn note(&self, workload: WorkloadId, reason: Reason);
+    fn note(&self, workload: WorkloadId, layer: Layer, reason: Reason);
 }

@@ -11,10 +11,15 @@ use crate::{
     reason::Reason,
 };
 
-/// The tables a choice reads.
-pub trait Targets {
-    fn target(&self, number: u32) -> Option<&TargetValue>;
+/// What targets list.
+pub trait Backends {
+    /// One backend of a target; none past the last.
     fn backend(&self, key: &BackendKey) -> Option<BackendValue>;
+}
+
+/// The tables a choice reads.
+pub trait Targets: Backends {
+    fn target(&self, number: u32) -> Option<&TargetValue>;
     /// Another number at every call, all alike probable.
     fn random(&self) -> u32;
     /// Where the proxy in a pod listens, on loopback.

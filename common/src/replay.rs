@@ -1,4 +1,4 @@
-//! What a measurement tells the program that puts its frame back between two runs (`ebpf/src/bin/replay.rs`).
+//! What a measurement tells the program that puts its frame back between two runs (`ebpf/src/bin/replay/main.rs`).
 //! Nothing in a packet's way reads this.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -14,6 +14,8 @@ pub const STAMPS: usize = 32;
 pub mod name {
     pub const REPLAY: &str = "exeat_replay";
     pub const EMPTY: &str = "exeat_empty";
+    pub const FLOOR_PACKET: &str = "exeat_floor_packet";
+    pub const FLOOR_QUESTION: &str = "exeat_floor_question";
     pub const ORDERS: &str = "ORDERS";
     pub const SUBJECTS: &str = "SUBJECTS";
     pub const QUERIES: &str = "QUERIES";

@@ -3,13 +3,14 @@
 use crate::{
     abi::{FlowKey, FlowValue, Workload, direction, workload_flag},
     address::Address,
+    cgroup::{layer_of_arriving, layer_of_leaving},
     decide::{Decision, Tables, decide, is_still_allowed, is_still_redirected},
     flow::{Flow, protocol},
     id::{SubjectId, WorkloadId},
     limits::RESETS_PER_FLOW,
     memory::Memory,
     packet::{Packet, icmp_type, is_echo, is_error},
-    reason::{Reason, Verdict},
+    reason::{Layer, Reason, Verdict},
 };
 
 /// What to do with a packet from the pod.
@@ -182,7 +183,7 @@ pub(crate) fn receive<M: Memory>(known: &Workload, packet: &Packet, memory: &M) 
             dialled_port: 0,
         };
         if let Err(full) = memory.begin_flow(&key, &value) {
-            memory.note(known.id, full.reason());
+            memory.note(known.id, layer_of_arriving(known), full.reason());
         }
     }
     Arrive::Pass
@@ -270,7 +271,8 @@ fn judge_new<M: Memory>(flow: &Flow<'_>, key: &FlowKey, packet: &Packet, memory:
             dialled_port,
         };
         if let Err(full) = memory.begin_flow(key, &value) {
-            memory.note(key.workload, full.reason());
+            let layer = flow.workload.map_or(Layer::Wire, layer_of_leaving);
+            memory.note(key.workload, layer, full.reason());
         }
     }
     decision
@@ -364,7 +366,7 @@ fn is_for(workload: &Workload, packet: &Packet) -> bool {
 
 /// Whether an address is the workload's. If it has none that we know of, each may be.
 #[inline(always)]
-fn is_own(workload: &Workload, address: Address) -> bool {
+pub(crate) fn is_own(workload: &Workload, address: Address) -> bool {
     if workload.address_count == 0 {
         return true;
     }

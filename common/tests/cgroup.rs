@@ -14,7 +14,7 @@ use exeat_common::{
     flow::protocol,
     id::SubjectId,
     packet::{HEADER_BUFFER_BYTES, InvalidFrame, Packet, parse_ip},
-    reason::{Reason, Verdict},
+    reason::{Layer, Reason, Verdict},
     wire::{Arrive, Leave},
 };
 use support::{RESOLVER, World, workload};
@@ -264,5 +264,23 @@ fn sockets_of_declarable_transports_may_be_made() {
         [(3, 1), (3, 17), (3, 6), (3, 255), (3, 0), (2, 136), (1, 132), (5, 132), (6, 33), (2, 115)]
     {
         assert!(!may_create(kind, protocol), "{kind} {protocol}");
+    }
+}
+
+#[test]
+fn a_flow_that_finds_no_room_is_counted_where_its_packet_was_seen() {
+    let out = syn((HOST, 40_000), (SITE, 443));
+    let back = syn((SITE, 40_000), (HOST, 443));
+    for (flags, left, arrived) in [
+        (0, Layer::Cgroup, Layer::Cgroup),
+        (workload_flag::ON_WIRE, Layer::Wire, Layer::Wire),
+        (workload_flag::ON_WIRE | workload_flag::PAST_WIRE, Layer::Wire, Layer::Cgroup),
+    ] {
+        let world = World { full: true, ..world() };
+        let workload = Workload { flags, ..daemon() };
+        let _allowed = leave(&workload, &out, false, &world);
+        let _passes = arrive(&workload, &back, false, &world);
+        let notes = [left, arrived].map(|layer| (layer, Reason::ShareUsed));
+        assert_eq!(*world.notes.borrow(), notes, "{flags}");
     }
 }

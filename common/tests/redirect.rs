@@ -15,7 +15,7 @@ use exeat_common::{
     id::{SubjectId, WorkloadId},
     limits::{FLOW_IDLE_DATAGRAM_SECONDS, PEER_SLOTS},
     reason::Reason,
-    redirect::{Caller, End, Peers, Targets, peer_of, room_for, send},
+    redirect::{Backends, Caller, End, Peers, Targets, peer_of, room_for, send},
 };
 use zerocopy::FromZeros as _;
 
@@ -30,13 +30,15 @@ struct World {
     drawn: Cell<u64>,
 }
 
+impl Backends for World {
+    fn backend(&self, key: &BackendKey) -> Option<BackendValue> {
+        self.backends.get(key).copied()
+    }
+}
+
 impl Targets for World {
     fn target(&self, number: u32) -> Option<&TargetValue> {
         self.target.as_ref().filter(|_| number == TARGET)
-    }
-
-    fn backend(&self, key: &BackendKey) -> Option<BackendValue> {
-        self.backends.get(key).copied()
     }
 
     fn random(&self) -> u32 {

@@ -1,4 +1,5 @@
-//! The DNS path of the wire layer: loads the message, lets `exeat-common` judge it, mends the frame.
+//! DNS messages over datagrams: a question is loaded, judged, let through, refused or answered. Beside that what
+//! other messages share with them: how they are loaded, counted and dropped.
 
 use aya_ebpf::programs::TcContext;
 use exeat_common::{
@@ -39,19 +40,14 @@ pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch)
             if clamp_at == 0 { Fate::Go } else { clamp(ctx, &scratch.packet, clamp_at) }
         }
         Asked::Refuse(refusal) => {
-            count(workload.id, scratch.facts, Verdict::Deny, refusal.reason);
-            count::report_refusal(scratch, workload.id, &refusal);
+            note_refusal(workload, scratch, &refusal);
             turn_round(ctx, &scratch.packet, &refusal)
         }
         Asked::Tell(telling) => {
             scratch.telling = telling;
             Fate::Stop
         }
-        Asked::Drop(reason) => {
-            count(workload.id, scratch.facts, Verdict::Deny, reason);
-            scratch.dropped = reason as u8;
-            Fate::Stop
-        }
+        Asked::Drop(reason) => drop_message(workload, scratch, reason),
     }
 }
 
@@ -65,17 +61,12 @@ pub(crate) fn query_at_socket(ctx: &TcContext, workload: &Workload, scratch: &mu
             Fate::Go
         }
         Asked::Refuse(refusal) => {
-            count(workload.id, scratch.facts, Verdict::Deny, refusal.reason);
-            count::report_refusal(scratch, workload.id, &refusal);
+            note_refusal(workload, scratch, &refusal);
             Fate::Stop
         }
         // Nobody is told in place where nothing can be answered.
         Asked::Tell(_) => Fate::Stop,
-        Asked::Drop(reason) => {
-            count(workload.id, scratch.facts, Verdict::Deny, reason);
-            scratch.dropped = reason as u8;
-            Fate::Stop
-        }
+        Asked::Drop(reason) => drop_message(workload, scratch, reason),
     }
 }
 
@@ -199,4 +190,19 @@ fn compose(scratch: &mut Scratch) -> usize {
 pub(crate) fn count(workload: WorkloadId, facts: FrameFacts, verdict: Verdict, reason: Reason) {
     let tally = Tally { flows: 1, bytes: facts.length as u64 };
     count::count(workload, Layer::Dns, verdict, reason, tally);
+}
+
+/// Counts and reports a question that was refused. Its name is still in the scratch.
+#[inline(always)]
+pub(crate) fn note_refusal(workload: &Workload, scratch: &mut Scratch, refusal: &Refusal) {
+    count(workload.id, scratch.facts, Verdict::Deny, refusal.reason);
+    count::report_refusal(scratch, workload.id, refusal);
+}
+
+/// Drops a message: counted here, and reported by whoever called for it to be judged.
+#[inline(always)]
+pub(crate) fn drop_message(workload: &Workload, scratch: &mut Scratch, reason: Reason) -> Fate {
+    count(workload.id, scratch.facts, Verdict::Deny, reason);
+    scratch.dropped = reason as u8;
+    Fate::Stop
 }

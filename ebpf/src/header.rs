@@ -9,7 +9,7 @@ use exeat_common::{
 };
 
 use crate::{
-    load::{self, Scratch},
+    load::{self, FrameFacts, Scratch},
     tables::Maps,
 };
 
@@ -20,29 +20,28 @@ const _: () = assert!(Reason::UnknownWorkload as u32 == PARSED);
 
 /// Reads the headers of a frame into the scratch of this slot, to which nobody may hold a reference.
 #[inline(always)]
-pub(crate) fn read(ctx: &TcContext, slot: u32) -> Result<(), Reason> {
-    let facts = load::frame_facts(ctx);
+pub(crate) fn read(ctx: &TcContext, facts: FrameFacts, slot: u32) -> Result<(), Reason> {
     if facts.tagged {
         return Err(Reason::NotIp);
     }
-    let loaded = load(ctx, slot)?;
+    let loaded = load(ctx, facts, slot)?;
     outcome(exeat_parse_frame(slot, loaded))
 }
 
 /// The same for a packet without a link header.
 #[inline(always)]
-pub(crate) fn read_ip(ctx: &TcContext, slot: u32) -> Result<(), Reason> {
-    let loaded = load(ctx, slot)?;
+pub(crate) fn read_ip(ctx: &TcContext, facts: FrameFacts, slot: u32) -> Result<(), Reason> {
+    let loaded = load(ctx, facts, slot)?;
     outcome(exeat_parse_packet(slot, loaded))
 }
 
-/// Loads the first bytes and what the context says; returns how many bytes.
+/// Loads the first bytes beside what the context says; returns how many bytes.
 #[inline(never)]
 #[expect(clippy::cast_possible_truncation, reason = "a header is at most HEADER_BYTES long")]
-fn load(ctx: &TcContext, slot: u32) -> Result<u32, Reason> {
+fn load(ctx: &TcContext, facts: FrameFacts, slot: u32) -> Result<u32, Reason> {
     let scratch = load::scratch_at(slot).ok_or(Reason::Malformed)?;
-    scratch.facts = load::frame_facts(ctx);
-    load::load_header(ctx, scratch.facts.length, &mut scratch.header)
+    scratch.facts = facts;
+    load::load_header(ctx, facts.length, &mut scratch.header)
         .map(|loaded| loaded as u32)
         .ok_or(Reason::Malformed)
 }

@@ -32,12 +32,16 @@ mod count;
 mod dns;
 mod handover;
 mod header;
+mod known;
 mod load;
+mod passed;
+mod place;
 mod redirect;
 mod refuse;
 mod segment;
 mod socket;
 mod tables;
+mod verdict;
 mod wire;
 
 use socket::{Call, Manner};

@@ -13,8 +13,7 @@ use exeat_common::{
 };
 
 use crate::{
-    count,
-    dns::count,
+    dns::{count, drop_message, note_refusal},
     load::{self, Scratch},
     refuse,
     tables::Maps,
@@ -41,7 +40,7 @@ pub(crate) fn query(ctx: &TcContext, workload: &Workload, scratch: &mut Scratch)
     match judge(ctx, workload, scratch) {
         Outcome::Refused => refuse::both_ends(ctx, workload.id, scratch),
         Outcome::Broken => {
-            break_off(workload, scratch);
+            drop_message(workload, scratch, Reason::DnsMalformed);
             refuse::both_ends(ctx, workload.id, scratch)
         }
         outcome @ (Outcome::Through | Outcome::Again | Outcome::Dropped(_)) => {
@@ -82,23 +81,10 @@ fn carry_out(workload: &Workload, scratch: &mut Scratch, outcome: Outcome) -> Fa
             count(workload.id, scratch.facts, Verdict::Deny, Reason::DnsMalformed);
             Fate::Stop
         }
-        Outcome::Dropped(reason) => {
-            count(workload.id, scratch.facts, Verdict::Deny, reason);
-            scratch.dropped = reason as u8;
-            Fate::Stop
-        }
+        Outcome::Dropped(reason) => drop_message(workload, scratch, reason),
         Outcome::Refused => Fate::Stop,
-        Outcome::Broken => {
-            break_off(workload, scratch);
-            Fate::Stop
-        }
+        Outcome::Broken => drop_message(workload, scratch, Reason::DnsMalformed),
     }
-}
-
-#[inline(always)]
-fn break_off(workload: &Workload, scratch: &mut Scratch) {
-    count(workload.id, scratch.facts, Verdict::Deny, Reason::DnsMalformed);
-    scratch.dropped = Reason::DnsMalformed as u8;
 }
 
 /// Finds the place of the segment in its stream. Both go into the scratch: what the comparisons
@@ -192,8 +178,7 @@ fn message(
             Outcome::Through
         }
         Asked::Refuse(refusal) => {
-            count(workload.id, scratch.facts, Verdict::Deny, refusal.reason);
-            count::report_refusal(scratch, workload.id, &refusal);
+            note_refusal(workload, scratch, &refusal);
             Outcome::Refused
         }
         // The first is for datagrams only.

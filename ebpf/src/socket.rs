@@ -17,8 +17,9 @@ use exeat_common::{
 use crate::{
     count::{self, Tally},
     load::{self, Destination},
+    place::{self, Place},
     redirect::{self, Redirecting},
-    tables::{Maps, settings, workload_by_cgroup},
+    tables::Maps,
 };
 
 /// What becomes of the call.
@@ -184,32 +185,12 @@ fn refuse(maps: &Maps<'_>) -> Call {
     Call::Fail
 }
 
-/// Where a workload was found.
-#[derive(Clone, Copy, Default)]
-struct Place {
-    cgroup: u64,
-    /// Levels below the root of the tree.
-    depth: u8,
-}
-
 /// The workload whose cgroup the current task is in or below. The task and not the socket counts:
 /// a socket that was made elsewhere and passed in is judged by who uses it.
 #[inline(always)]
 fn workload_of_current_task() -> (Option<&'static Workload>, Place) {
-    let Some(settings) = settings() else {
-        return (None, Place::default());
-    };
-    let depths = settings.cgroup_depths;
-    for depth in depths {
-        if depth == 0 {
-            break;
-        }
-        let cgroup = load::ancestor_cgroup(depth);
-        if cgroup != 0
-            && let Some(workload) = workload_by_cgroup(cgroup)
-        {
-            return (Some(workload), Place { cgroup, depth });
-        }
+    match place::find(load::ancestor_cgroup) {
+        Some((workload, place)) => (Some(workload), place),
+        None => (None, Place::default()),
     }
-    (None, Place::default())
 }

@@ -55,8 +55,12 @@ impl Tables for ImageTables<'_> {
 
     fn is_resolver(&self, address: Address, port: u16) -> bool {
         // As in the kernel, so that what is proved of these tables holds of those.
-        self.image.settings.is_some_and(|settings| settings.may_be_resolver(port))
+        self.may_be_resolver(port)
             && self.image.resolvers.contains(&ResolverKey::new(address, port))
+    }
+
+    fn may_be_resolver(&self, port: u16) -> bool {
+        self.image.settings.is_some_and(|settings| settings.may_be_resolver(port))
     }
 
     fn name(&self, key: &NameKeyLong, length: usize) -> Option<NameValue> {

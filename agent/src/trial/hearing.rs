@@ -8,8 +8,8 @@ use std::{
 
 use exeat_common::{
     abi::{
-        BackendKey, Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey,
-        QueryValue, RuleKey, RuleValue, StreamValue, WildcardLimits, Workload,
+        Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey, QueryValue,
+        RuleKey, RuleValue, StreamValue, WildcardLimits, Workload,
     },
     address::Address,
     bytes::Veil,
@@ -22,7 +22,7 @@ use exeat_common::{
     limits::{FACT_SLOTS, MESSAGE_BYTES},
     memory::{Full, Memory},
     packet::Packet,
-    reason::Reason,
+    reason::{Layer, Reason},
     redirect::Passage,
 };
 use hickory_proto::op::Message;
@@ -164,6 +164,10 @@ impl Tables for Heard<'_> {
         self.tables(|it| it.is_resolver(address, port))
     }
 
+    fn may_be_resolver(&self, port: u16) -> bool {
+        self.tables(|it| it.may_be_resolver(port))
+    }
+
     fn name(&self, key: &NameKeyLong, length: usize) -> Option<NameValue> {
         self.tables(|it| it.name(key, length))
     }
@@ -263,13 +267,7 @@ impl Memory for Heard<'_> {
         true
     }
 
-    fn backend(&self, key: &BackendKey) -> Option<Address> {
-        let target = self.image.targets.get(&key.target)?;
-        let backend = target.backends.get(usize::try_from(key.index).ok()?)?;
-        backend.address.map(Address::from)
-    }
-
-    fn note(&self, _: WorkloadId, reason: Reason) {
+    fn note(&self, _: WorkloadId, _: Layer, reason: Reason) {
         if reason == Reason::AddressGuarded {
             self.is_guarded.set(true);
         }

@@ -32,3 +32,17 @@ abi! {
         pub bytes: u64,
     }
 }
+
+abi! {
+    /// Value of `PASSED` (array, index: the workload's number modulo its entries), one a CPU: what a workload sent to
+    /// known flows.
+    pub struct PassedValue (24 bytes) {
+        /// Whose it is; 0 if nobody's. Another one with the same index has its bytes in `COUNTERS`.
+        pub owner: WorkloadId,
+        pub reserved: u32,
+        /// Bytes of flows that it began.
+        pub established: u64,
+        /// Bytes of flows that began outside.
+        pub inbound: u64,
+    }
+}

@@ -36,6 +36,22 @@ abi! {
     }
 }
 
+impl QueryKey {
+    #[inline(always)]
+    pub const fn new(
+        workload: WorkloadId,
+        protocol: u8,
+        resolver: (Address, u16),
+        client_port: u16,
+        transaction: u16,
+    ) -> Self {
+        let [a, b, c, d] = resolver.0.words();
+        let ports = halves(resolver.1, client_port);
+        let rest = halves(transaction, u16::from_ne_bytes([protocol, 0]));
+        zerocopy::transmute!([workload.raw(), a, b, c, d, ports, rest])
+    }
+}
+
 abi! {
     /// Value of `QUERIES`.
     pub struct QueryValue (16 bytes) {
@@ -48,5 +64,18 @@ abi! {
         pub name_length: u16,
         /// Tells names of one length apart.
         pub name_hash: u32,
+    }
+}
+
+impl QueryValue {
+    #[inline(always)]
+    pub const fn new(
+        pattern: SubjectId,
+        asked: u32,
+        query_type: u16,
+        (name_length, name_hash): (u16, u32),
+    ) -> Self {
+        let question = halves(query_type, name_length);
+        zerocopy::transmute!([pattern.raw(), asked, question, name_hash])
     }
 }

@@ -18,7 +18,7 @@ mod target;
 mod wildcard;
 mod workload;
 
-pub use count::{CounterKey, CounterValue};
+pub use count::{CounterKey, CounterValue, PassedValue};
 pub use dns::{QueryKey, QueryValue, ResolverKey};
 pub use fact::{Fact, FactKey, FactValue};
 pub use flow::{FlowKey, FlowValue, direction};

@@ -61,11 +61,9 @@ impl NameBuffer {
         // As FNV-1a, by words instead of bytes.
         const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
         const PRIME: u64 = 0x100_0000_01b3;
-        let mut length = name.length;
         let mut hash = BASIS;
         for (index, word) in self.words.iter().take(WORDS).enumerate() {
-            length = veil.veil(length);
-            if index * WORD >= length {
+            if index * WORD >= veil.veil(name.length) {
                 break;
             }
             // A product carries upwards only: the rotation brings the upper bytes down.
@@ -78,15 +76,13 @@ impl NameBuffer {
     /// length with the root byte.
     #[inline(always)]
     pub(super) fn cut<V: Veil>(&mut self, at: usize, veil: &V) -> usize {
-        let mut at = veil.veil(at);
         for (index, word) in self.words.iter_mut().take(WORDS).enumerate() {
-            let start = index * WORD;
+            let (start, at) = (index * WORD, veil.veil(at));
             if start >= at {
                 *word = 0;
             } else if at - start < WORD {
                 *word &= ((1_u64 << (8 * (at - start))) - 1).to_le();
             }
-            at = veil.veil(at);
         }
         at + 1
     }
@@ -197,9 +193,10 @@ fn copy<V: Veil>(
     buffer: &mut NameBuffer,
     veil: &V,
 ) {
-    let mut length = length;
     for (index, slot) in buffer.words.iter_mut().take(WORDS).enumerate() {
-        let at = index * WORD;
+        // Whether this is the last word tells the verifier the length. Veiled anew each time, for a length that came
+        // out of the veil would have every word wait for the one before.
+        let (at, length) = (index * WORD, veil.veil(length));
         let word = if at < length {
             let word = u64::from_le_bytes(message.residue(start + at));
             let bytes = length - at;
@@ -208,8 +205,6 @@ fn copy<V: Veil>(
             0
         };
         *slot = lower(word).to_le();
-        // Whether this was the last word tells the verifier the length.
-        length = veil.veil(length);
     }
 }
 
@@ -236,10 +231,9 @@ pub fn match_name<T: Tables + Veil>(buffer: &NameBuffer, name: Name, tables: &T)
     }
     let longest = tables.longest_wildcard_bytes() as usize;
     let mut at = 0;
-    let mut length = name.length;
     for _ in 0..LABELS {
         at = tables.veil(at + 1 + usize::from(buffer.byte(at)));
-        length = tables.veil(length);
+        let length = tables.veil(name.length);
         // What is left is the root, or nothing.
         if at + 1 >= length {
             break;

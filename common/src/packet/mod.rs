@@ -49,10 +49,10 @@ pub mod icmp_type {
     pub const V6_LISTENER_REPORT_2: u8 = 143;
 }
 
-mod ethertype {
-    pub(super) const IPV4: u16 = 0x0800;
+pub(crate) mod ethertype {
+    pub(crate) const IPV4: u16 = 0x0800;
     pub(super) const ARP: u16 = 0x0806;
-    pub(super) const IPV6: u16 = 0x86dd;
+    pub(crate) const IPV6: u16 = 0x86dd;
 }
 
 /// The headers of one IP packet, or an ARP message.

@@ -9,9 +9,9 @@ use std::{
 
 use exeat_common::{
     abi::{
-        BackendKey, Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong, NameValue, QueryKey,
-        QueryValue, Redirect, RuleKey, RuleValue, StreamValue, WildcardLimits, Workload, mode,
-        workload_flag,
+        BackendKey, BackendValue, Fact, FactKey, FactValue, FlowKey, FlowValue, NameKeyLong,
+        NameValue, QueryKey, QueryValue, Redirect, RuleKey, RuleValue, StreamValue, WildcardLimits,
+        Workload, mode, workload_flag,
     },
     address::Address,
     bytes::Veil,
@@ -20,9 +20,10 @@ use exeat_common::{
     id::{PolicyId, SubjectId, WorkloadId},
     limits::FACT_SLOTS,
     memory::{Full, Memory},
-    reason::Reason,
-    redirect::Passage,
+    reason::{Layer, Reason},
+    redirect::{Backends, Passage},
 };
+use zerocopy::FromZeros as _;
 
 pub(crate) const POLICY: PolicyId = PolicyId::new(5);
 pub(crate) const WORKLOAD: WorkloadId = WorkloadId::new(7);
@@ -54,7 +55,7 @@ pub(crate) struct World {
     /// What was spent of the rate below wildcards, and what went through.
     pub(crate) spent: Cell<u64>,
     pub(crate) carried: RefCell<Vec<Burden>>,
-    pub(crate) notes: RefCell<Vec<Reason>>,
+    pub(crate) notes: RefCell<Vec<(Layer, Reason)>>,
     /// Added to [`NOW`].
     pub(crate) later: u32,
     /// In the place of [`RESOLVER`], if it is not empty.
@@ -150,6 +151,10 @@ impl Tables for World {
     fn is_resolver(&self, to: Address, port: u16) -> bool {
         let resolver = if self.resolver.is_empty() { RESOLVER } else { self.resolver };
         to == address(resolver) && port == 53
+    }
+
+    fn may_be_resolver(&self, port: u16) -> bool {
+        port == 53
     }
 
     fn name(&self, key: &NameKeyLong, length: usize) -> Option<NameValue> {
@@ -267,11 +272,14 @@ impl Memory for World {
         true
     }
 
-    fn backend(&self, key: &BackendKey) -> Option<Address> {
-        self.backends.get(key).copied()
+    fn note(&self, _: WorkloadId, layer: Layer, reason: Reason) {
+        self.notes.borrow_mut().push((layer, reason));
     }
+}
 
-    fn note(&self, _: WorkloadId, reason: Reason) {
-        self.notes.borrow_mut().push(reason);
+impl Backends for World {
+    fn backend(&self, key: &BackendKey) -> Option<BackendValue> {
+        let address = *self.backends.get(key)?;
+        Some(BackendValue { address, ..BackendValue::new_zeroed() })
     }
 }

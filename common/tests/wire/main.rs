@@ -4,6 +4,7 @@
 
 mod headers;
 mod icmp;
+mod known;
 mod neighbours;
 mod redirects;
 #[path = "../support/mod.rs"]
@@ -18,7 +19,7 @@ use exeat_common::{
     id::SubjectId,
     limits::RESETS_PER_FLOW,
     packet::{HEADER_BUFFER_BYTES, InvalidFrame, Packet, parse, tcp_flag},
-    reason::{Reason, Verdict},
+    reason::{Layer, Reason, Verdict},
     wire::{Arrive, Leave, arrive, leave},
 };
 use proptest::prelude::{ProptestConfig, any, proptest};
@@ -268,7 +269,7 @@ fn a_full_table_is_stricter_and_not_looser() {
     let world = World { full: true, ..granted() };
     let syn = frame(POD, SITE, protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
     check(&world, &syn, Verdict::Allow, Reason::Registered);
-    assert_eq!(*world.notes.borrow(), [Reason::ShareUsed]);
+    assert_eq!(*world.notes.borrow(), [(Layer::Wire, Reason::ShareUsed)]);
     let stray = frame(POD, "192.0.2.9", protocol::TCP, &tcp(4000, 443, tcp_flag::SYN));
     check(&world, &stray, Verdict::Deny, Reason::NotRegistered);
 }

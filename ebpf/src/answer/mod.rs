@@ -51,11 +51,7 @@ pub(crate) fn answer(ctx: &TcContext, workload: &Workload, slot: u32) -> Fate {
             dns::count(workload.id, scratch.facts, Verdict::Allow, Reason::AnswerPassed);
             Fate::Go
         }
-        Answer::Drop(reason) => {
-            dns::count(workload.id, scratch.facts, Verdict::Deny, reason);
-            scratch.dropped = reason as u8;
-            Fate::Stop
-        }
+        Answer::Drop(reason) => dns::drop_message(workload, scratch, reason),
         Answer::Defer => {
             dns::count(workload.id, scratch.facts, Verdict::Deny, Reason::AnswerDeferred);
             count::report_deferred(scratch, workload.id);

@@ -2,6 +2,7 @@
 
 mod connection;
 mod frame;
+mod head;
 mod option;
 mod replace;
 mod scratch;
@@ -12,6 +13,7 @@ pub(crate) use frame::{
     FrameFacts, ancestor_cgroup_of_socket, frame_facts, load_header, load_message, load_word,
     replace_word, return_to_pod, swap_ends,
 };
+pub(crate) use head::Head;
 pub(crate) use option::{Question, answer_v4, answer_v6, can_ask_cgroup, question};
 pub(crate) use replace::{copy_to_pod, replace, replace_by_datagram};
 pub(crate) use scratch::{Claim, Hook, Scratch, scratch, scratch_at, shared_message};

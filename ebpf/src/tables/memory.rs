@@ -6,10 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use exeat_common::{
-    abi::{
-        BackendKey, Fact, FactKey, FlowKey, FlowValue, QueryKey, QueryValue, StreamValue,
-        WildcardLimits,
-    },
+    abi::{Fact, FactKey, FlowKey, FlowValue, QueryKey, QueryValue, StreamValue, WildcardLimits},
     address::Address,
     decide::Tables as _,
     dns::Burden,
@@ -24,7 +21,7 @@ use exeat_common::{
 };
 
 use super::{
-    BACKENDS, Maps, settings,
+    Maps, settings,
     share::{Share, share},
     sockets::{peers, redirected},
     wildcard::draw_one,
@@ -41,7 +38,8 @@ static FACTS: HashMap<FactKey, FactSlots, FACTS_ENTRIES> = HashMap::new();
 // the agent is down. What one workload may put into it is bounded by its share.
 #[btf_map]
 static QUERIES: LruHashMap<QueryKey, QueryValue, QUERIES_ENTRIES> = LruHashMap::new();
-// As above.
+// The connection that was silent longest gives way, and is reset when it goes on: no share bounds what one workload
+// may put into it.
 #[btf_map]
 static STREAMS: LruHashMap<FlowKey, StreamValue, STREAMS_ENTRIES> = LruHashMap::new();
 #[btf_map]
@@ -187,14 +185,8 @@ impl Memory for Maps<'_> {
     }
 
     #[inline(always)]
-    fn backend(&self, key: &BackendKey) -> Option<Address> {
-        // SAFETY: the content of a target never changes; the copy is taken at once.
-        unsafe { BACKENDS.get(key) }.map(|backend| backend.address)
-    }
-
-    #[inline(always)]
-    fn note(&self, workload: WorkloadId, reason: Reason) {
-        count::count(workload, Layer::Dns, Verdict::Deny, reason, Tally { flows: 1, bytes: 0 });
+    fn note(&self, workload: WorkloadId, layer: Layer, reason: Reason) {
+        count::count(workload, layer, Verdict::Deny, reason, Tally { flows: 1, bytes: 0 });
     }
 }
 

@@ -29,11 +29,11 @@ use exeat_common::{
         BACKENDS_ENTRIES, NAME_SHORT_BYTES, NAMES_LONG_ENTRIES, NAMES_SHORT_ENTRIES,
         PREFIXES_ENTRIES, RESOLVERS_ENTRIES, RULES_ENTRIES, TARGETS_ENTRIES, WORKLOADS_ENTRIES,
     },
-    redirect::Targets,
+    redirect::{Backends, Targets},
 };
 
 pub(crate) use clock::nanoseconds;
-use clock::seconds;
+use clock::{seconds, seconds_of_tick};
 use memory::fact_slots;
 pub(crate) use share::{may_emit, may_reply};
 pub(crate) use sockets::{
@@ -83,6 +83,8 @@ enum Cover<'a> {
     Memory(&'a Word),
     /// A number which it does not know: what is changed by it twice is what it was.
     Mask(u64),
+    /// Nothing has to be hidden on the short way of known flows.
+    None,
 }
 
 /// The maps as the tables of the decision.
@@ -103,6 +105,12 @@ impl<'a> Maps<'a> {
     #[inline(always)]
     pub(crate) fn at_socket(number: u64) -> Self {
         Self { veil: Cover::Mask(number), packet: None }
+    }
+
+    /// For the short way of known flows.
+    #[inline(always)]
+    pub(crate) const fn bare() -> Self {
+        Self { veil: Cover::None, packet: None }
     }
 
     /// With the packet that a verdict is about, to be able to ask its socket.
@@ -159,8 +167,12 @@ impl Tables for Maps<'_> {
 
     #[inline(always)]
     fn is_resolver(&self, address: Address, port: u16) -> bool {
+        self.may_be_resolver(port) && RESOLVERS.get_ptr(ResolverKey::new(address, port)).is_some()
+    }
+
+    #[inline(always)]
+    fn may_be_resolver(&self, port: u16) -> bool {
         settings().is_some_and(|settings| settings.may_be_resolver(port))
-            && RESOLVERS.get_ptr(ResolverKey::new(address, port)).is_some()
     }
 
     #[inline(always)]
@@ -187,7 +199,18 @@ impl Tables for Maps<'_> {
 
     #[inline(always)]
     fn now(&self) -> u32 {
-        seconds()
+        match self.veil {
+            Cover::Memory(_) | Cover::Mask(_) => seconds(),
+            Cover::None => seconds_of_tick(),
+        }
+    }
+}
+
+impl Backends for Maps<'_> {
+    #[inline(always)]
+    fn backend(&self, key: &BackendKey) -> Option<BackendValue> {
+        // SAFETY: the content of a target never changes; the copy is taken at once.
+        unsafe { BACKENDS.get(key) }.copied()
     }
 }
 
@@ -197,12 +220,6 @@ impl Targets for Maps<'_> {
         // SAFETY: written whole before anything names it, and never changed; a target that is deleted
         // under us stays readable until the program ends (RCU).
         unsafe { TARGETS.get(number) }
-    }
-
-    #[inline(always)]
-    fn backend(&self, key: &BackendKey) -> Option<BackendValue> {
-        // SAFETY: as for targets.
-        unsafe { BACKENDS.get(key) }.copied()
     }
 
     #[inline(always)]
@@ -226,6 +243,7 @@ impl Veil for Maps<'_> {
                 word.store(number as u64);
                 word.load() as usize
             }
+            Cover::None => number,
             Cover::Mask(mask) => (black_box(number as u64 ^ mask) ^ mask) as usize,
         }
     }

@@ -2,14 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use exeat_agent::datapath::aya::WireProgram;
+use exeat_agent::datapath::aya::{Subject, WireProgram};
 use exeat_common::{
     abi::{QueryKey, QueryValue},
     address::Address,
     bytes::Veil,
     dns::{MESSAGE_BUFFER_BYTES, MessageBytes, NameBuffer, message::HEADER, read_name, short_hash},
     flow::protocol,
-    limits::REPLIES_PER_SECOND,
+    limits::{NAME_SHORT_BYTES, REPLIES_PER_SECOND},
     reason::{Layer, Reason, Verdict},
     replay::{FRAME_BYTES, Replay, STAMPS},
 };
@@ -48,7 +48,7 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// Nanoseconds that it should take at most.
     pub(crate) goal: Option<i64>,
-    pub(crate) program: WireProgram,
+    pub(crate) subject: Subject,
     pub(crate) frame: Vec<u8>,
     pub(crate) runs: u32,
     /// What is put back before each run; none if a run changes nothing.
@@ -92,7 +92,12 @@ fn packets() -> Vec<Case> {
             ..direct("established flow, 1054 bytes", by_name.ack(&[0; 1000]))
         },
         Case {
-            program: WireProgram::ToPod,
+            subject: Subject::FloorOfPacket,
+            before: opened.clone(),
+            ..direct("floor: its lookups alone", by_name.ack(&[]))
+        },
+        Case {
+            subject: Subject::Wire(WireProgram::ToPod),
             before: opened,
             counts: None,
             ..direct("established flow, to the pod", by_name.reversed().ack(&[0; 1000]))
@@ -127,11 +132,18 @@ fn questions() -> Vec<Case> {
     let resolver = to_resolver();
     let transaction = [u16::try_from(MESSAGE_AT).expect("small")];
     let granted = Some((Layer::Dns, Verdict::Allow, Reason::NameGranted));
+    // The floor loads as many bytes as the shorter name keys have.
+    let mut longest = question(NAME);
+    longest.resize(HEADER + NAME_SHORT_BYTES, 0);
     vec![
         Case {
             goal: Some(450),
             counts: granted,
             ..replayed("question, granted", resolver.udp(&question(NAME)), &transaction)
+        },
+        Case {
+            subject: Subject::FloorOfQuestion,
+            ..replayed("floor: what it cannot do without", resolver.udp(&longest), &transaction)
         },
         Case {
             goal: Some(450),
@@ -171,7 +183,7 @@ fn answers(bench: &Bench) -> Vec<Case> {
             cases.push(Case {
                 goal,
                 runs,
-                program: WireProgram::ToPod,
+                subject: Subject::Wire(WireProgram::ToPod),
                 counts: Some((Layer::Dns, Verdict::Allow, Reason::AnswerLearned)),
                 replay,
                 ..case
@@ -225,7 +237,7 @@ fn direct(name: &'static str, frame: Vec<u8>) -> Case {
     Case {
         name,
         goal: None,
-        program: WireProgram::FromPod,
+        subject: Subject::Wire(WireProgram::FromPod),
         frame,
         runs: RUNS,
         replay: None,

@@ -77,7 +77,7 @@ impl Bench {
     pub(crate) fn check(&mut self, case: &Case) -> Result<()> {
         self.begin(case)?;
         let before = self.counted()?;
-        let timed = self.batch(case, Subject::Wire(case.program), case.runs)?;
+        let timed = self.batch(case, case.subject, case.runs)?;
         let after = self.counted()?;
         ensure!(timed.action == case.action, "{}: action {}", case.name, timed.action);
         let counted: Vec<_> = after.iter().filter(|it| !before.contains(it)).collect();
@@ -113,7 +113,7 @@ impl Bench {
         self.begin(case)?;
         let empty = self.batch(case, Subject::Empty, case.runs)?;
         self.begin(case)?;
-        let all = self.batch(case, Subject::Wire(case.program), case.runs)?;
+        let all = self.batch(case, case.subject, case.runs)?;
         Ok(nanoseconds(all.each) - nanoseconds(empty.each))
     }
 
@@ -131,7 +131,7 @@ impl Bench {
             self.kernel.run_frame(*program, frame)?;
         }
         if case.warm > 0 {
-            self.batch(case, Subject::Wire(case.program), case.warm)?;
+            self.batch(case, case.subject, case.warm)?;
         }
         // A full ring would make events cheaper than they are.
         let events = &mut self.events;

@@ -28,6 +28,33 @@ use crate::datapath::{
     syscall::{create_getsockopt_link, pin_link, update_pinned_link},
 };
 
+/// The programs at a cgroup, in the order in which they are attached. Those that tell of redirects come before those
+/// that redirect. Towards the workload last: without the hook that notes the questions it would take every answer for
+/// one that nobody asked for.
+const AT_CGROUP: [&str; 13] = [
+    program::SOCK_CREATE,
+    program::RECVMSG4,
+    program::RECVMSG6,
+    program::GETPEERNAME4,
+    program::GETPEERNAME6,
+    program::CONNECTIONS,
+    program::GETSOCKOPT,
+    program::CONNECT4,
+    program::CONNECT6,
+    program::SENDMSG4,
+    program::SENDMSG6,
+    program::EGRESS,
+    program::INGRESS,
+];
+
+/// The same at an interface.
+const AT_WIRE: [&str; 2] = [program::FROM_POD, program::TO_POD];
+
+/// Every program, at whichever place.
+pub(super) fn programs() -> impl Iterator<Item = &'static str> {
+    AT_CGROUP.into_iter().chain(AT_WIRE)
+}
+
 /// Why a place is not enforced.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -269,25 +296,8 @@ impl Place {
 
     fn programs(&self) -> &'static [&'static str] {
         match self {
-            // Those that tell of redirects come before those that redirect. Towards the workload last:
-            // without the hook that notes the questions it would take every answer for one that nobody
-            // asked for.
-            Self::Cgroup { .. } => &[
-                program::SOCK_CREATE,
-                program::RECVMSG4,
-                program::RECVMSG6,
-                program::GETPEERNAME4,
-                program::GETPEERNAME6,
-                program::CONNECTIONS,
-                program::GETSOCKOPT,
-                program::CONNECT4,
-                program::CONNECT6,
-                program::SENDMSG4,
-                program::SENDMSG6,
-                program::EGRESS,
-                program::INGRESS,
-            ],
-            Self::Wire { .. } => &[program::FROM_POD, program::TO_POD],
+            Self::Cgroup { .. } => &AT_CGROUP,
+            Self::Wire { .. } => &AT_WIRE,
         }
     }
 

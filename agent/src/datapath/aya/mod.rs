@@ -1,6 +1,7 @@
 //! The real kernel side: loads the programs, owns tables and links. Only here and in `filter`,
 //! `pod`, `probe` is aya named.
 
+mod counters;
 mod events;
 mod kernel_log;
 mod learn;
@@ -29,10 +30,13 @@ use aya::{
 use exeat_common::{
     abi::{CounterKey, CounterValue, QueryKey, WildcardValue},
     id::WorkloadId,
-    limits::{map, program},
+    limits::map,
 };
 
-use self::{links::Links, tables::Maps};
+use self::{
+    links::{Links, programs},
+    tables::Maps,
+};
 use super::{
     Attached, Attaching, Attachment, Collected, Datapath, MapUsage, Noted, ProgramUsage,
     pins::version_folder,
@@ -52,25 +56,6 @@ pub use test_run::{FrameResult, WireProgram};
 
 /// The kernel object, built by `cargo xtask build-ebpf`; empty if it was not.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/exeat.bpf.o"));
-
-/// Every program, in the order of the packet's way.
-const PROGRAMS: [&str; 15] = [
-    program::SOCK_CREATE,
-    program::CONNECT4,
-    program::CONNECT6,
-    program::SENDMSG4,
-    program::SENDMSG6,
-    program::RECVMSG4,
-    program::RECVMSG6,
-    program::GETPEERNAME4,
-    program::GETPEERNAME6,
-    program::CONNECTIONS,
-    program::GETSOCKOPT,
-    program::EGRESS,
-    program::INGRESS,
-    program::FROM_POD,
-    program::TO_POD,
-];
 
 /// Why the kernel side could not be opened. Nothing was attached or changed then.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +119,7 @@ pub fn open_at(pin_path: &Path) -> Result<(Kernel, Events), OpenError> {
     fs::create_dir_all(&links)
         .map_err(|source| OpenError::Folder { path: links.clone(), source })?;
     let mut ebpf = load(&folder)?;
-    for name in PROGRAMS {
+    for name in programs() {
         let started = Instant::now();
         load_program(&mut ebpf, name)?;
         tracing::debug!(program = name, milliseconds = started.elapsed().as_millis(), "verified");
@@ -242,7 +227,7 @@ impl Datapath for Kernel {
     }
 
     fn programs(&mut self) -> Result<Vec<ProgramUsage>, KernelError> {
-        PROGRAMS.iter().filter_map(|name| self.program(name).transpose()).collect()
+        programs().filter_map(|name| self.program(name).transpose()).collect()
     }
 }
 

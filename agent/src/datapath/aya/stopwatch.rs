@@ -26,6 +26,10 @@ use crate::datapath::{pins::version_folder, pod::Abi};
 pub enum Subject {
     /// A program that lets everything pass and does nothing else.
     Empty,
+    /// The lookups alone that a packet of a known flow takes.
+    FloorOfPacket,
+    /// The same for a question.
+    FloorOfQuestion,
     Wire(WireProgram),
 }
 
@@ -36,6 +40,8 @@ impl Subject {
             Self::Empty => 0,
             Self::Wire(WireProgram::FromPod) => 1,
             Self::Wire(WireProgram::ToPod) => 2,
+            Self::FloorOfPacket => 3,
+            Self::FloorOfQuestion => 4,
         }
     }
 }
@@ -65,14 +71,19 @@ impl Stopwatch {
         let failed =
             |source: EbpfError| OpenError::Load { path: folder.clone(), source: Box::new(source) };
         let mut loader = EbpfLoader::new();
-        loader.map_pin_path(name::QUERIES, folder.join(map::QUERIES));
+        for shared in
+            [map::QUERIES, map::WORKLOADS_BY_IFINDEX, map::FLOWS, map::NAMES_SHORT, map::RULES]
+        {
+            loader.map_pin_path(shared, folder.join(shared));
+        }
         let mut ebpf = loader.load(object).map_err(failed)?;
-        for program in [name::EMPTY, name::REPLAY] {
+        for program in [name::EMPTY, name::FLOOR_PACKET, name::FLOOR_QUESTION, name::REPLAY] {
             super::load_program(&mut ebpf, program)?;
         }
         let mut subjects: ProgramArray<MapData> = open(&mut ebpf, name::SUBJECTS)?;
         let wire = [WireProgram::FromPod, WireProgram::ToPod].map(Subject::Wire);
-        for subject in [Subject::Empty].into_iter().chain(wire) {
+        let others = [Subject::Empty, Subject::FloorOfPacket, Subject::FloorOfQuestion];
+        for subject in others.into_iter().chain(wire) {
             let program = descriptor(&ebpf, kernel, subject)?;
             subjects
                 .set(subject.index(), &program, 0)
@@ -143,6 +154,8 @@ fn map_error(map: &'static str, source: MapError) -> OpenError {
 fn place<'a>(own: &'a Ebpf, kernel: &'a Kernel, subject: Subject) -> (&'a Ebpf, &'static str) {
     match subject {
         Subject::Empty => (own, name::EMPTY),
+        Subject::FloorOfPacket => (own, name::FLOOR_PACKET),
+        Subject::FloorOfQuestion => (own, name::FLOOR_QUESTION),
         Subject::Wire(program) => (&kernel.ebpf, program.name()),
     }
 }

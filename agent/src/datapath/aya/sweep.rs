@@ -3,10 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use exeat_common::{
-    abi::{
-        CounterKey, CounterValue, Fact, FactKey, FactValue, FlowKey, FlowValue, HandoverKey,
-        QuotaValue,
-    },
+    abi::{Fact, FactKey, FactValue, FlowKey, FlowValue, HandoverKey, QuotaValue},
     flow::protocol,
     id::{SubjectId, WorkloadId},
     limits::{
@@ -53,6 +50,7 @@ impl Maps {
         self.sweep_flows(now, &known, &mut collected, &mut shares)?;
         self.sweep_handovers(now, &known, &mut shares)?;
         self.correct_shares(&known, &shares)?;
+        self.free_passed(&known)?;
         self.retire_counters(&known)?;
         Ok(collected)
     }
@@ -138,21 +136,6 @@ impl Maps {
             if !known.contains(&workload) {
                 remove(map::WILDCARDS, self.wildcards.remove(&Abi(workload)))?;
             }
-        }
-        Ok(())
-    }
-
-    /// Adds up what was counted for workloads that are gone, so that its room is free again.
-    fn retire_counters(&mut self, known: &BTreeSet<WorkloadId>) -> Result<(), KernelError> {
-        let nobody = WorkloadId::default();
-        let counters = self.counters_of_kernel()?;
-        let gone = |key: &CounterKey| key.workload != nobody && !known.contains(&key.workload);
-        for (key, value) in counters.into_iter().filter(|(key, _)| gone(key)) {
-            remove(map::COUNTERS, self.counters.remove(&Abi(key)))?;
-            let key = CounterKey { workload: nobody, ..key };
-            let sum = self.retired.entry(key).or_insert(CounterValue { count: 0, bytes: 0 });
-            sum.count = sum.count.wrapping_add(value.count);
-            sum.bytes = sum.bytes.wrapping_add(value.bytes);
         }
         Ok(())
     }

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use aya::{
     Ebpf,
     maps::{
-        Array, HashMap, Map, MapData, MapError, PerCpuHashMap,
+        Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap,
         lpm_trie::{Key, LpmTrie},
     },
 };
 use exeat_common::{
     abi::{
         CounterKey, CounterValue, FactKey, FactValue, FlowKey, FlowValue, HandoverKey,
-        HandoverValue, NameKeyLong, NameKeyShort, NameValue, PrefixData, QueryKey, QueryValue,
-        QuotaValue, ResolverKey, RuleKey, RuleValue, Settings, WildcardValue, Workload,
+        HandoverValue, NameKeyLong, NameKeyShort, NameValue, PassedValue, PrefixData, QueryKey,
+        QueryValue, QuotaValue, ResolverKey, RuleKey, RuleValue, Settings, WildcardValue, Workload,
     },
     id::{SubjectId, WorkloadId},
     limits::{
@@ -48,6 +48,7 @@ pub(super) struct Maps {
     pub(super) wildcards: Table<WorkloadId, WildcardValue>,
     pub(super) queries: Table<QueryKey, QueryValue>,
     pub(super) counters: PerCpuHashMap<MapData, Abi<CounterKey>, Abi<CounterValue>>,
+    pub(super) passed: PerCpuArray<MapData, Abi<PassedValue>>,
     /// What was counted for workloads that are gone, under no workload.
     pub(super) retired: BTreeMap<CounterKey, CounterValue>,
     settings: Array<MapData, Abi<Settings>>,
@@ -88,6 +89,7 @@ impl Maps {
             wildcards: open(ebpf, map::WILDCARDS)?,
             queries: open(ebpf, map::QUERIES)?,
             counters: open(ebpf, map::COUNTERS)?,
+            passed: open(ebpf, map::PASSED)?,
             retired: BTreeMap::new(),
             settings: open(ebpf, map::SETTINGS)?,
         })
@@ -193,31 +195,6 @@ impl Maps {
 
     fn set_settings(&mut self, settings: Settings) -> Result<(), KernelError> {
         self.settings.set(0, Abi(settings), 0).map_err(failed("write", map::SETTINGS))
-    }
-
-    /// All that was counted, also for those that are gone.
-    pub(super) fn counters(&self) -> Result<Vec<(CounterKey, CounterValue)>, KernelError> {
-        let mut counters = self.counters_of_kernel()?;
-        counters.extend(self.retired.iter().map(|(key, value)| (*key, *value)));
-        Ok(counters)
-    }
-
-    /// The counters of all CPUs, added up.
-    pub(super) fn counters_of_kernel(
-        &self,
-    ) -> Result<Vec<(CounterKey, CounterValue)>, KernelError> {
-        let sum = |sum: CounterValue, Abi(value): &Abi<CounterValue>| CounterValue {
-            count: sum.count.wrapping_add(value.count),
-            bytes: sum.bytes.wrapping_add(value.bytes),
-        };
-        let nothing = CounterValue { count: 0, bytes: 0 };
-        self.counters
-            .iter()
-            .map(|entry| {
-                let (Abi(key), values) = entry.map_err(failed("read", map::COUNTERS))?;
-                Ok((key, values.iter().fold(nothing, sum)))
-            })
-            .collect()
     }
 
     pub(super) fn wildcards(&self) -> Result<Vec<(WorkloadId, WildcardValue)>, KernelError> {

@@ -1,6 +1,8 @@
 //! The wire programs run on a frame of the caller's, without an interface, over the real tables.
 //! For tests: nothing but them is served by it.
 
+use std::collections::BTreeSet;
+
 use aya::programs::{Program, ProgramError, TestRun as _, TestRunOptions};
 use exeat_common::{
     abi::{Fact, FactKey, FactValue},
@@ -64,6 +66,11 @@ impl Kernel {
         let result = loaded.test_run(options).map_err(failed)?;
         out.truncate(usize::try_from(result.data_size_out).unwrap_or(usize::MAX));
         Ok(FrameResult { action: result.return_value.cast_signed(), frame: out })
+    }
+
+    /// Workloads whose bytes to known flows are counted by index.
+    pub fn passed_owners(&self) -> Result<BTreeSet<WorkloadId>, KernelError> {
+        self.maps.passed_owners()
     }
 
     /// Makes everything that a workload was told `seconds` older: the kernel's clock cannot be

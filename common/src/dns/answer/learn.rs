@@ -10,7 +10,7 @@ use crate::{
     },
     id::{PolicyId, SubjectId, WorkloadId},
     memory::Memory,
-    reason::Reason,
+    reason::{Layer, Reason},
 };
 
 /// Where an address lies in the message, and the fixed part of its record.
@@ -93,13 +93,13 @@ pub fn teach<M: Memory>(lesson: &Lesson, memory: &M) {
     if is_guarded(address, memory) {
         // If an entry lists the address, it is open for that entry, with no name needed.
         if memory.prefix(policy, address).is_none() {
-            memory.note(workload, Reason::AddressGuarded);
+            memory.note(workload, Layer::Dns, Reason::AddressGuarded);
         }
         return;
     }
     let hold = hold_seconds(ttl, memory.minimum_ttl_seconds(), memory.grace_seconds());
     let expiry = memory.now().saturating_add(hold);
     if let Err(full) = memory.learn(&FactKey { workload, address }, pattern, expiry) {
-        memory.note(workload, full.reason());
+        memory.note(workload, Layer::Dns, full.reason());
     }
 }

@@ -27,15 +27,13 @@ pub fn open<M: Memory>(
     let Some(header) = Header::read(message) else {
         return Turn::MALFORMED;
     };
-    let key = QueryKey {
-        workload: room.reading.workload,
-        resolver: room.reading.key.resolver,
-        resolver_port: packet.source_port,
-        client_port: packet.destination_port,
-        transaction: header.transaction,
-        protocol: transport.protocol(),
-        reserved: 0,
-    };
+    let key = QueryKey::new(
+        room.reading.workload,
+        transport.protocol(),
+        (room.reading.key.resolver, packet.source_port),
+        packet.destination_port,
+        header.transaction,
+    );
     let Some(query) = memory.take_query(&key) else {
         return Turn::drop(Reason::AnswerNotAsked);
     };

@@ -89,22 +89,15 @@ pub fn ask<M: Memory>(
     {
         return refuse(&question, Reason::QueryLimit, memory);
     }
-    let key = QueryKey {
-        workload: workload.id,
-        resolver: asked_at(workload, packet.destination),
-        resolver_port: packet.destination_port,
-        client_port: packet.source_port,
-        transaction: question.transaction,
-        protocol: transport.protocol(),
-        reserved: 0,
-    };
-    let value = QueryValue {
-        pattern: found.pattern,
-        asked: memory.now(),
-        query_type: question.query_type,
-        name_length: name_length(question.name),
-        name_hash: short_hash(buffer.hash(question.name, memory)),
-    };
+    let key = QueryKey::new(
+        workload.id,
+        transport.protocol(),
+        (asked_at(workload, packet.destination), packet.destination_port),
+        packet.source_port,
+        question.transaction,
+    );
+    let name = (name_length(question.name), short_hash(buffer.hash(question.name, memory)));
+    let value = QueryValue::new(found.pattern, memory.now(), question.query_type, name);
     if let Err(full) = memory.set_query(&key, &value) {
         return Asked::Drop(full.reason());
     }

@@ -2,8 +2,8 @@
 
 use super::Question;
 use crate::{
-    abi::{BackendKey, RuleKey, Workload},
-    bytes::{Bytes, SLACK, kept},
+    abi::{BackendKey, BackendValue, RuleKey, Workload},
+    bytes::{Bytes, SLACK, Veil, kept},
     dns::{
         message::{CLASS_IN, HEADER, MESSAGE_BUFFER_BYTES, MessageBytes, edns, flag, record},
         name::Name,
@@ -11,6 +11,7 @@ use crate::{
     id::SubjectId,
     limits::{EDNS_BYTES, MESSAGE_BYTES, NAME_BYTES, TOLD_ADDRESSES, TOLD_TTL_SECONDS},
     memory::Memory,
+    redirect::Backends,
 };
 
 /// Longest message that [`tell`] writes: with the longest name, the longest addresses, and EDNS.
@@ -72,17 +73,17 @@ pub(super) fn telling<M: Memory>(
 /// transaction stay as they are, so the name is spelt as the client did. What the query had after
 /// its question is gone: its EDNS record is answered by one without options (RFC 6891 §6.1.1).
 #[inline(always)]
-pub fn tell<M: Memory>(
+pub fn tell<T: Backends + Veil>(
     telling: &Telling,
     message: &mut [u8; MESSAGE_BUFFER_BYTES],
-    memory: &M,
+    tables: &T,
 ) -> usize {
-    let mut at = memory.veil(HEADER + telling.name.length + 4);
+    let mut at = tables.veil(HEADER + telling.name.length + 4);
     let edns = Edns::read(&Bytes::new(message, MESSAGE_BYTES), at);
     let mut answers = 0;
     for index in 0..TOLD_ADDRESSES {
         let key = BackendKey { target: telling.target, index };
-        let Some(address) = memory.backend(&key) else {
+        let Some(BackendValue { address, .. }) = tables.backend(&key) else {
             break;
         };
         let kind = if address.is_v4() { record::A } else { record::AAAA };
@@ -98,11 +99,11 @@ pub fn tell<M: Memory>(
             put(message, data, address.octets())
         };
         // Which of them were of the type tells the verifier the length.
-        at = memory.veil(at);
+        at = tables.veil(at);
         answers += 1;
     }
     if edns.records != 0 {
-        at = memory.veil(edns.write(message, at));
+        at = tables.veil(edns.write(message, at));
     }
     put_words(message, FLAGS_AT, [telling.flags, 1, answers, 0, edns.records]);
     // Whoever takes sums reads whole words.

@@ -1,10 +1,12 @@
-//! For measurements: puts a frame and what was asked back as they were, then runs the program that is measured.
+//! For measurements: puts a frame and what was asked back as they were, then runs the program that is measured. Beside
+//! it stand programs to compare with.
 //!
 //! The kernel can run a program many times on one frame (`BPF_PROG_TEST_RUN`), but a refused
 //! question is another frame afterwards, and an answer is heard once. With this program in front
 //! every run finds the same. What it costs itself is measured with the empty program behind it.
 #![cfg_attr(target_arch = "bpf", no_std)]
 #![cfg_attr(target_arch = "bpf", no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(
     clippy::needless_pass_by_value,
     reason = "the macros of aya call entry points with a context by value"
@@ -23,6 +25,10 @@ use exeat_common::{
     replay::{FRAME_BYTES, Replay},
 };
 
+mod floor;
+#[path = "../../load/head.rs"]
+mod head;
+
 /// Offset of the last byte of the largest frame.
 #[expect(clippy::cast_possible_truncation, reason = "a frame is small")]
 const LAST_BYTE: u32 = FRAME_BYTES as u32 - 1;
@@ -30,8 +36,8 @@ const LAST_BYTE: u32 = FRAME_BYTES as u32 - 1;
 #[btf_map]
 static ORDERS: Array<Replay, 1> = Array::new();
 #[btf_map]
-static SUBJECTS: ProgramArray<4> = ProgramArray::new();
-/// The table of `ebpf/src/tables.rs`, found by its pin.
+static SUBJECTS: ProgramArray<8> = ProgramArray::new();
+/// The table of `ebpf/src/tables/memory.rs`, found by its pin.
 #[btf_map]
 static QUERIES: LruHashMap<QueryKey, QueryValue, QUERIES_ENTRIES> = LruHashMap::new();
 

@@ -1,8 +1,8 @@
 //! The cluster: what its API server says of the registry and of this node's pods, and what it is
 //! told of them as Events. Nobody's objects are changed. Where pods are on this node is the business of [`crate::workloads`].
 //!
-//! Everything that is followed is one [`source::Source`]. [`follow`] lists it and watches it, a
-//! [`shelf::Shelf`] keeps of it what matters, and [`sources::Sources`] publishes. [`teller`] tells.
+//! Everything that is followed is one [`source::Source`]. `follow` lists it and watches it, a
+//! `shelf::Shelf` keeps of it what matters, and [`sources::Sources`] publishes. `teller` tells.
 
 pub mod client;
 mod discovery;

@@ -71,7 +71,18 @@ impl Meaning {
             let anonymous =
                 WorkloadValue { policy: PolicyId::INTERNAL, default_target: 0, ..*value };
             let rules = rules.filter(|((subject, ..), _)| led_to.contains(subject)).collect();
-            (anonymous, target(value.default_target), rules, prefixes(value.policy))
+            // What a prefix leads to has a name where another policy speaks of it. Without rules it
+            // is nothing either way.
+            let with_rules: BTreeSet<String> = image
+                .rules
+                .range(rules_of(value.policy))
+                .map(|(key, _)| word(key.subject))
+                .collect();
+            let mut prefixes = prefixes(value.policy);
+            for subject in prefixes.values_mut().filter(|it| !with_rules.contains(*it)) {
+                "nothing".clone_into(subject);
+            }
+            (anonymous, target(value.default_target), rules, prefixes)
         };
         let by_cgroup = image.by_cgroup.iter().map(|(id, value)| ((true, *id), hold(value)));
         let by_ifindex = image.by_ifindex.iter();

@@ -129,7 +129,9 @@ fn a_flood_of_flows_leaves_room_for_those_of_another_pod() {
     }
     drop(server);
     // Beyond its share the hostile pod is still judged, packet by packet.
-    assert!(share_used(&scene) > 0.0, "the flood went over its share");
+    let metrics = scene.agent().metrics().unwrap();
+    let refused = metrics.sum("exeat_flows_total", &[("layer", "wire"), ("reason", "share-used")]);
+    assert!(refused > 0.0, "the flood went over its share");
     let echo = hostile.address_of("echo.example.com", Kind::A).unwrap();
     scene.assert_echoes(echo, ECHO_PORT, || hostile.udp(echo, ECHO_PORT));
     scene.assert_refused(hostile, ip("203.0.113.99"), 80);

@@ -124,12 +124,14 @@ async fn a_pod_whose_veth_is_refused_is_held_at_its_sockets_and_tried_again() {
     {
         let kernel = scene.kernel.look();
         let value = kernel.image.by_cgroup[&CGROUP_ID];
-        assert_eq!((value.flags, value.netns_cookie), (0, 55), "held where its sockets send");
-        assert!(!kernel.image.by_ifindex.contains_key(&IFINDEX));
+        let at_sockets = (workload_flag::PAST_WIRE, 55);
+        assert_eq!((value.flags, value.netns_cookie), at_sockets, "held where its sockets send");
+        // So that its first packet there is no stranger's.
+        assert_eq!(kernel.image.by_ifindex.get(&IFINDEX), Some(&value));
     }
     scene.kernel.look().fail.attach.clear();
     agent.until(|state| wire_of_pod(state) == Some(&Hold::Enforced) && is_ready(state)).await;
-    assert!(scene.kernel.look().image.by_ifindex.contains_key(&IFINDEX));
+    assert_eq!(scene.kernel.look().image.by_ifindex[&IFINDEX].flags, workload_flag::ON_WIRE);
     agent.stop().await;
 }
 

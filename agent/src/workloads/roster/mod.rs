@@ -207,18 +207,19 @@ impl PodPlace {
     }
 
     /// As the tables have it, if they have it. Until its veth is attached to, it is held where its
-    /// sockets send and receive.
+    /// sockets send and receive. The veth stands in the tables even so: the programs there see packets as
+    /// soon as they are attached, which is before anybody hears of it.
     pub fn placed(&self, is_wired: bool) -> Option<PlacedWorkload> {
-        let is_wired = is_wired && self.wire.is_some();
         let mut workload = self.workload.clone();
-        if !is_wired {
+        if !is_wired || self.wire.is_none() {
             workload.interface = None;
+            workload.arrives_past_interface = self.wire.is_some();
         }
         self.is_released().then_some(PlacedWorkload {
             workload,
             cgroup_id: Some(self.cgroup.id),
             cgroup_depth: Some(self.cgroup.depth),
-            ifindex: self.wire.filter(|_| is_wired),
+            ifindex: self.wire,
             netns_cookie: self.netns_cookie,
             sidecar_cgroup_id: self.sidecar_cgroup_id,
         })

@@ -242,7 +242,9 @@ fn until_its_veth_is_attached_to_a_pod_is_held_at_its_sockets() {
     let roster = sighted(&seen).roster();
     let place = &roster.pods[&uid(0)];
     let before = place.placed(false).expect("released");
-    assert!(before.workload.is_held_at_sockets() && before.ifindex.is_none());
+    assert!(before.workload.is_held_at_sockets());
+    // The programs at the veth know the pod from their first packet on, and leave what arrives to its sockets.
+    assert_eq!((before.ifindex, before.workload.arrives_past_interface), (Some(5), true));
     assert_eq!(before.netns_cookie, Some(1002));
     let after = place.placed(true).expect("released");
     assert!(!after.workload.is_held_at_sockets());

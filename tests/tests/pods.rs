@@ -27,7 +27,7 @@ const CONTAINER: Duration = Duration::from_millis(116);
 const FIRST_PACKET: Duration = Duration::from_micros(135_500);
 const ADDRESS: Duration = Duration::from_micros(144_700);
 
-const IN_TIME: Duration = Duration::from_secs(60);
+const IN_TIME: Duration = Duration::from_mins(1);
 const PORT: u16 = 80;
 
 /// When the API tells of a pod.

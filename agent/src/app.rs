@@ -116,12 +116,16 @@ where
 
     tasks.spawn("admin pages", admin::serve(http, pages.clone()));
     tasks.spawn("admin socket", admin::serve_socket(socket, pages));
-    if has_cluster {
-        // It may take long until the API server answers: until then the pages say what is missing.
-        if !reconcile.await_registry().await {
-            tasks.wind_down(shutdown::DEADLINE).await;
-            return Ok(());
-        }
+    // It may take long until the API server answers: until then the pages say what is missing.
+    let ended = tokio::select! {
+        biased;
+        ended = tasks.supervise(&stop), if has_cluster => Some(ended),
+        () = reconcile.await_registry(), if has_cluster => None,
+        else => None,
+    };
+    let result = if let Some(ended) = ended {
+        ended
+    } else {
         if let (Some(site), Some(pods)) = (site, pods) {
             let root = site.root.clone();
             // All pods were listed by now, so that none is denied for not being known.
@@ -129,13 +133,14 @@ where
             reconcile = reconcile.with_pods(root, roster);
             tasks.spawn("pods", census.run(stop.clone()));
         }
-        reconcile.start().await.context("start enforcement")?;
-    }
-    tasks.spawn("reconcile", reconcile.run());
-    tasks.spawn("event ring", pump(events, queue, deferred, lost, stop.clone()));
-    tasks.spawn_infallible("observer", observer.run(queued, stop.clone()));
-
-    let result = tasks.supervise(&stop).await;
+        if has_cluster {
+            reconcile.start().await.context("start enforcement")?;
+        }
+        tasks.spawn("reconcile", reconcile.run());
+        tasks.spawn("event ring", pump(events, queue, deferred, lost, stop.clone()));
+        tasks.spawn_infallible("observer", observer.run(queued, stop.clone()));
+        tasks.supervise(&stop).await
+    };
     drop(stopper);
     tasks.wind_down(shutdown::DEADLINE).await;
     if let Err(error) = std::fs::remove_file(&config.socket) {

@@ -197,16 +197,16 @@ impl<D: Datapath> Reconcile<D> {
         (reconcile, Handle { state, heartbeat: beats, samples })
     }
 
-    /// Waits for the first registry. What an earlier agent left stays in force as it is meanwhile.
-    /// Says false if told to stop.
-    pub async fn await_registry(&mut self) -> bool {
+    /// Waits for the first registry. What an earlier agent left stays in force as it is meanwhile. If
+    /// the source ends there is none, and this waits for ever: an empty one would deny everything.
+    pub async fn await_registry(&mut self) {
         loop {
             self.heartbeat.send_replace(Instant::now());
             tokio::select! {
-                biased;
-                () = self.parts.stop.cancelled() => return false,
-                // If the source ended, `run` says so.
-                _ = self.parts.registry.changed() => return true,
+                changed = self.parts.registry.changed() => match changed {
+                    Ok(()) => return,
+                    Err(_) => std::future::pending().await,
+                },
                 _ = self.tick.tick() => {}
                 Some(reply) = self.requests.recv() => {
                     // Whoever asked may be gone.

@@ -149,3 +149,19 @@ async fn enforces_what_the_cluster_declares() {
     agent.end().await;
     cluster.finish().await.expect("nothing is left");
 }
+
+/// An agent that is told to stop before the API server ever answered leaves all as it was.
+#[tokio::test]
+async fn ends_before_the_cluster_has_answered() {
+    let cluster = cluster("agent-ends").await;
+    cluster.gate.shut();
+    let (agent, kernel) = Agent::start(&cluster).await;
+    agent.says("/healthz", |is_good, _| is_good).await;
+    let socket = agent.socket.clone();
+    assert!(socket.exists());
+    agent.end().await;
+    assert!(!socket.exists(), "the socket is left behind");
+    assert_eq!(kernel.look().dumps, 0, "what an earlier agent left stays as it is");
+    cluster.gate.open();
+    cluster.finish().await.expect("nothing is left");
+}

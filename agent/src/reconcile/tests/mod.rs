@@ -131,6 +131,13 @@ fn scene() -> Scene {
     scene
 }
 
+/// What a test holds of a reconcile.
+struct Made {
+    registry: watch::Sender<Arc<Snapshot>>,
+    preseeded: Preseeded,
+    stop: CancellationToken,
+}
+
 impl Scene {
     fn put(&self, name: &str, address: &str) {
         let text = format!(
@@ -144,6 +151,24 @@ impl Scene {
 
     fn load(&self, previous: Option<&Loaded>) -> Loaded {
         load(&[self.folder.path().to_owned()], previous)
+    }
+
+    /// Reconcile before its start, with its handle, the source of its registry, and what stops it.
+    fn make(&self, asker: Asker) -> (Reconcile<FakeDatapath>, Handle, Made) {
+        let (registry, receiver) = watch::channel(Arc::new(Snapshot::started(self.load(None))));
+        let made =
+            Made { registry, preseeded: Preseeded::default(), stop: CancellationToken::new() };
+        let parts = Parts {
+            config: Arc::clone(&self.config),
+            datapath: self.kernel.datapath(),
+            node: Box::new(self.node.clone()),
+            registry: receiver,
+            timings: Timings::default(),
+            preseeded: made.preseeded.clone(),
+            stop: made.stop.clone(),
+        };
+        let (reconcile, handle) = Reconcile::new(parts, asker);
+        (reconcile, handle, made)
     }
 
     /// An agent for which nobody resolves names.
@@ -161,19 +186,7 @@ impl Scene {
         asker: Asker,
         with: impl FnOnce(Reconcile<FakeDatapath>) -> Reconcile<FakeDatapath>,
     ) -> Result<Agent, ReconcileError> {
-        let (registry, receiver) = watch::channel(Arc::new(Snapshot::started(self.load(None))));
-        let stop = CancellationToken::new();
-        let preseeded = Preseeded::default();
-        let parts = Parts {
-            config: Arc::clone(&self.config),
-            datapath: self.kernel.datapath(),
-            node: Box::new(self.node.clone()),
-            registry: receiver,
-            timings: Timings::default(),
-            preseeded: preseeded.clone(),
-            stop: stop.clone(),
-        };
-        let (reconcile, handle) = Reconcile::new(parts, asker);
+        let (reconcile, handle, Made { registry, preseeded, stop }) = self.make(asker);
         let mut reconcile = with(reconcile);
         reconcile.start().await?;
         let task = tokio::spawn(reconcile.run());
@@ -391,4 +404,17 @@ async fn the_end_of_the_source_is_a_fault() {
     let Agent { registry, task, .. } = scene.start().await;
     drop(registry);
     assert!(matches!(task.await.expect("no panic"), Err(ReconcileError::SourceEnded)));
+}
+
+/// Else an empty registry would be enforced.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_ends_before_it_said_anything_begins_nothing() {
+    let scene = scene();
+    let (mut reconcile, _handle, made) = scene.make(desk().0);
+    made.registry.send_replace(Arc::default());
+    let begins = timeout(Duration::from_mins(1), reconcile.await_registry()).await;
+    assert!(begins.is_ok(), "it was said what is declared");
+    drop(made.registry);
+    let begins = timeout(Duration::from_mins(1), reconcile.await_registry()).await;
+    assert!(begins.is_err(), "nobody says what is declared");
 }

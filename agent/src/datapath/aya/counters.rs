@@ -80,9 +80,8 @@ impl Maps {
         for (key, value) in counters.into_iter().filter(|(key, _)| gone(key)) {
             remove(map::COUNTERS, self.counters.remove(&Abi(key)))?;
             let key = CounterKey { workload: nobody, ..key };
-            let sum = self.retired.entry(key).or_insert(CounterValue { count: 0, bytes: 0 });
-            sum.count = sum.count.wrapping_add(value.count);
-            sum.bytes = sum.bytes.wrapping_add(value.bytes);
+            let sum = self.retired.entry(key).or_insert(NOTHING);
+            *sum = added(*sum, value);
         }
         Ok(())
     }

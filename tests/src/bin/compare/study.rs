@@ -3,7 +3,9 @@
 //! slows all of a round.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use serde::Serialize;
 
 use crate::machine;
@@ -93,8 +95,22 @@ impl Study {
         Self { name, title, remarks, rows, measures, goals, rounds }
     }
 
-    pub(crate) fn add(&mut self, round: Round) {
-        self.rounds.push(round);
+    /// Adds rounds until the next would end later than `time` after `began`. There is at least one.
+    pub(crate) fn fill(
+        &mut self,
+        (began, time): (Instant, Duration),
+        mut round: impl FnMut(usize) -> Result<Round>,
+    ) -> Result<()> {
+        let mut longest = Duration::ZERO;
+        for number in 0.. {
+            let round_began = Instant::now();
+            self.rounds.push(round(number)?);
+            longest = longest.max(round_began.elapsed());
+            if began.elapsed() + longest > time {
+                break;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn summary(&self) -> Summary {
@@ -170,7 +186,7 @@ fn quartiles(mut samples: Vec<f64>) -> [f64; 3] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Goal, Measure, Round, Study};
+    use super::{Goal, Measure, Study};
 
     #[test]
     fn ratios_are_of_times_and_made_within_a_round() {
@@ -186,7 +202,7 @@ mod tests {
             let times = [10.0, 10.0, 20.0].map(|time| time * pace);
             let round = times.iter().enumerate();
             let both = round.flat_map(|(row, time)| [((row, 0), *time), ((row, 1), 1.0 / time)]);
-            study.add(both.collect::<Round>());
+            study.rounds.push(both.collect());
         }
         let summary = study.summary();
         for measure in &summary.measures {

@@ -49,15 +49,7 @@ pub(crate) fn measure(time: Duration) -> Result<Study> {
     machine::go_first()?;
     let mut stage = Stage::new(*last)?;
     let mut study = study(*first, *last);
-    let mut longest = Duration::ZERO;
-    for number in 0.. {
-        let round_began = Instant::now();
-        study.add(round(&mut stage, number)?);
-        longest = longest.max(round_began.elapsed());
-        if began.elapsed() + longest > time {
-            break;
-        }
-    }
+    study.fill((began, time), |number| round(&mut stage, number))?;
     Ok(study)
 }
 
